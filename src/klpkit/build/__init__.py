@@ -1,0 +1,1 @@
+"""The build tree: which translation units there are, their exact commands, and replaying one."""

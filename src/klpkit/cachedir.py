@@ -1,0 +1,64 @@
+"""Where klpkit keeps what it can compute again, and how a file there becomes visible: whole or not at all.
+
+Follows the XDG base directory specification: `$XDG_CACHE_HOME/klpkit`, else `~/.cache/klpkit`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from klpkit.errors import EnvironmentLackError
+
+
+def cache_dir(*parts: str) -> Path:
+    """The folder `parts` below klpkit's cache, made if it does not exist.
+
+    Raises `EnvironmentLackError` where the folder can't be made.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    path = Path(base, "klpkit", *parts)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentLackError(
+            f"can't make the cache folder {path}: {error.strerror}",
+            hint="set XDG_CACHE_HOME to a folder that you can write to",
+        ) from error
+    return path
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[str] | IO[bytes]]:
+    """Open a new file that takes the place of `path` only when the block ends without an error.
+
+    The content is flushed to disk first, so that neither a full disk, a crash nor an interrupt can leave half
+    a result under the final name.  Raises `EnvironmentLackError` where writing fails.
+    """
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, mode) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = ""
+    except OSError as error:
+        raise EnvironmentLackError(
+            f"can't write {path}: {error.strerror}", hint="free some space or choose another place"
+        ) from error
+    finally:
+        if temporary:
+            os.unlink(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""GCC and Clang in one vocabulary: levels, flags, and the compiler driver."""

@@ -1,0 +1,185 @@
+"""The one place that runs other programs: compilers, linkers, make, QEMU.
+
+Every program gets a process group of its own, so that an interrupt, a time limit or a failure elsewhere ends
+the whole tree and leaves no orphan.  The exact quoted command goes to the log `klpkit.programs` (shown by
+`--verbose`); the output of a failure stays in the error.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from klpkit.errors import EnvironmentLackError, KlpkitError
+
+log = logging.getLogger("klpkit.programs")
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+_live: set[int] = set()
+_live_lock = threading.Lock()
+_stopping = threading.Event()
+
+OUTPUT_TAIL_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A finished program: its command, exit status (negative for a signal) and what it printed."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+class ProgramFailedError(KlpkitError):
+    """A program ended with a status that its caller can't use; `completed` keeps all of its output."""
+
+    exit_code = 2
+
+    def __init__(self, completed: Completed, why: str, *, hint: str = "") -> None:
+        tail = completed.stderr.decode(errors="replace").strip().splitlines()[-OUTPUT_TAIL_LINES:]
+        message = "\n  | ".join([f"{completed.argv[0]}: {why}", *tail])
+        super().__init__(message, hint=hint or f"the command was: {quoted(completed.argv)}")
+        self.completed = completed
+
+
+def quoted(argv: Sequence[str]) -> str:
+    """`argv` as a line that a shell reads back as the same words."""
+    return shlex.join(argv)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run `argv` to its end and return what it printed.
+
+    `env` replaces the whole environment.  `timeout` is in seconds.  With `check`, a status other than 0 raises
+    `ProgramFailedError`; a time limit or a death by signal raises it always.  A missing program raises
+    `EnvironmentLackError`.  No program outlives this call.
+    """
+    log.debug("%s%s", f"cd {shlex.quote(str(cwd))} && " if cwd else "", quoted(argv))
+    with _started(argv, cwd, env) as process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            _kill_group(process.pid)
+            stdout, stderr = process.communicate()
+            done = Completed(tuple(argv), process.returncode, stdout, stderr)
+            raise ProgramFailedError(done, f"stopped after {timeout:g} s without an end") from None
+    done = Completed(tuple(argv), process.returncode, stdout, stderr)
+    if done.status < 0 and (check or _stopping.is_set()):
+        raise ProgramFailedError(done, f"killed by {signal.Signals(-done.status).name}")
+    if check and done.status:
+        raise ProgramFailedError(done, f"ended with status {done.status}")
+    return done
+
+
+@contextmanager
+def _started(
+    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A started program, killed with its whole group when the block is left before the program ended."""
+    try:
+        with _live_lock:
+            if _stopping.is_set():
+                raise InterruptedError("klpkit is stopping")
+            process = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            _live.add(process.pid)
+    except FileNotFoundError as error:
+        raise EnvironmentLackError(
+            f"{argv[0]}: program not found" if error.filename != str(cwd) else f"{cwd}: folder not found",
+            hint="install it or put it on PATH",
+        ) from error
+    try:
+        yield process
+    finally:
+        with _live_lock:
+            _live.discard(process.pid)
+        # The leader may be gone while a child of it still runs: the group is what must end.
+        _kill_group(process.pid)
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        log.debug("process group %d has already ended", pid)
+
+
+def stop_all() -> None:
+    """Kill every program that is running and refuse new ones until `parallel` has wound down."""
+    with _live_lock:
+        _stopping.set()
+        for pid in _live:
+            _kill_group(pid)
+
+
+def default_jobs() -> int:
+    """How many programs to run at once: the processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def parallel(
+    work: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    *,
+    jobs: int | None = None,
+    done: Callable[[_Item, _Result], None] | None = None,
+) -> list[_Result]:
+    """`work` on each of `items`, `jobs` at a time, results in the order of `items`.
+
+    `done` is called in the calling thread as each result arrives, for progress.  The first error, or an
+    interrupt, kills every program that is still running, and is raised when all of them are gone.
+    """
+    todo = list(items)
+    results: dict[int, _Result] = {}
+    with ThreadPoolExecutor(max_workers=jobs or default_jobs()) as pool:
+        futures: dict[Future[_Result], int] = {pool.submit(work, item): i for i, item in enumerate(todo)}
+        try:
+            pending = set(futures)
+            while pending:
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    index = futures[future]
+                    results[index] = future.result()
+                    if done:
+                        done(todo[index], results[index])
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            stop_all()
+            pool.shutdown(wait=True)
+            _stopping.clear()
+            raise
+    return [results[i] for i in range(len(todo))]

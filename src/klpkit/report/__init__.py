@@ -1,0 +1,1 @@
+"""Renderers: text tree, table, JSON, DOT and a single-file HTML page."""
