@@ -302,7 +302,7 @@ def small_kernel(release: Release, options: argparse.Namespace) -> dict[str, str
     return paths
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("stock", "image", "small"))
     parser.add_argument("--version", default="", help="Debian's version (default: the newest on offer)")
@@ -313,7 +313,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cc", default="", help=f"small: CC for make (default: {COMPILER})")
     parser.add_argument("--probe-cc", default="", help="small: the compiler behind --cc, for the cache key")
     parser.add_argument("--kcflags", default="", help="small: KCFLAGS for make")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def run_command(options: argparse.Namespace) -> dict[str, str]:
