@@ -1,1 +1,50 @@
-"""Object files as arrays: sections, symbols and relocations (System V gABI, chapters 4 and 5)."""
+"""ELF64 object files as arrays: reading, writing, and one small table an architecture.
+
+`ElfFile.open(path)` reads any ELF64 file.  Numbers of the format are in `klpkit.elf.constants`, facts of the
+architectures in `klpkit.elf.arch`.  Names are loaded when first used: the architecture tables serve programs
+that can't afford to import numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from klpkit.elf.notes import Group, Note
+    from klpkit.elf.reader import ElfFile
+    from klpkit.elf.relocations import Relocation, RelocationTable
+    from klpkit.elf.sections import Section, SectionTable
+    from klpkit.elf.symbols import Symbol, SymbolTable
+
+__all__ = [
+    "ElfFile",
+    "Group",
+    "Note",
+    "Relocation",
+    "RelocationTable",
+    "Section",
+    "SectionTable",
+    "Symbol",
+    "SymbolTable",
+]
+
+_HOMES = {
+    "ElfFile": "reader",
+    "Group": "notes",
+    "Note": "notes",
+    "Relocation": "relocations",
+    "RelocationTable": "relocations",
+    "Section": "sections",
+    "SectionTable": "sections",
+    "Symbol": "symbols",
+    "SymbolTable": "symbols",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
