@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import debian_kernel
-
 from klpkit import programs
 from klpkit.cachedir import cache_dir
 from klpkit.compilers.levels import Level
