@@ -111,7 +111,7 @@ def pick_release(version: str) -> Release:
         known = ", ".join(release.version for release in offered)
         raise EnvironmentLackError(f"apt does not offer version {version}", hint=f"choose one of: {known}")
     with atomic_write(chosen.root / "release.json") as stream:
-        json.dump({"version": chosen.version, "abi": chosen.abi}, stream)  # type: ignore[arg-type]
+        json.dump({"version": chosen.version, "abi": chosen.abi}, stream)
     return chosen
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal, overload
 
 from klpkit.errors import EnvironmentLackError
 
@@ -32,13 +32,25 @@ def cache_dir(*parts: str) -> Path:
     return path
 
 
-@contextmanager
-def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[str] | IO[bytes]]:
+@overload
+def atomic_write(path: Path, mode: Literal["w"] = "w") -> AbstractContextManager[IO[str]]: ...
+
+
+@overload
+def atomic_write(path: Path, mode: Literal["wb"]) -> AbstractContextManager[IO[bytes]]: ...
+
+
+def atomic_write(path: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
     """Open a new file that takes the place of `path` only when the block ends without an error.
 
     The content is flushed to disk first, so that neither a full disk, a crash nor an interrupt can leave half
     a result under the final name.  Raises `EnvironmentLackError` where writing fails.
     """
+    return _atomic_write(path, mode)
+
+
+@contextmanager
+def _atomic_write(path: Path, mode: str) -> Iterator[IO[Any]]:
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -1,1 +1,42 @@
 """The build tree: which translation units there are, their exact commands, and replaying one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from klpkit.build.command import TranslationUnit
+    from klpkit.build.patch import Touched, read_patch, touched_functions
+    from klpkit.build.replay import Replayed, replay, replay_many
+    from klpkit.build.tree import BuildTree, open_tree
+
+_HOMES = {
+    "BuildTree": "tree",
+    "Replayed": "replay",
+    "Touched": "patch",
+    "TranslationUnit": "command",
+    "open_tree": "tree",
+    "read_patch": "patch",
+    "replay": "replay",
+    "replay_many": "replay",
+    "touched_functions": "patch",
+}
+
+__all__ = [
+    "BuildTree",
+    "Replayed",
+    "Touched",
+    "TranslationUnit",
+    "open_tree",
+    "read_patch",
+    "replay",
+    "replay_many",
+    "touched_functions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,319 @@
+"""Commands from Kbuild itself, for a tree that was prepared but holds no record of a source.
+
+Kbuild is run in a copy of what `make modules_prepare` left behind, with a compiler of the same name first on PATH
+that preprocesses where it should compile: Kbuild then writes the `.cmd` file with command and headers, in about a
+second, and neither the tree nor its configuration is touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from klpkit import programs
+from klpkit.build.cmdfile import read_head, read_unit
+from klpkit.build.command import TranslationUnit, split_compiler
+from klpkit.build.owners import VMLINUX
+from klpkit.build.shellwords import ShellTrickError, split_words
+from klpkit.cachedir import atomic_write, cache_dir
+from klpkit.errors import EnvironmentLackError, FormatError, UserError
+
+# What a prepared tree holds besides objects, in the order in which it is copied.
+_PREPARED = (
+    ".config",
+    "Makefile",
+    "include",
+    "scripts",
+    "tools",
+    "kernel",
+    "certs",
+    "usr",
+    "init",
+    "lib",
+    "security",
+)
+_NOT_COPIED = shutil.ignore_patterns("*.ko", "vmlinux*", "*.a", "built-in*", "*.dwo", "*.i", "*.rmeta")
+_TIME_LIMIT = 900.0
+
+# Stands in for the compiler: a compilation of kernel code becomes a preprocessor run, which writes the same list
+# of headers, and an object with nothing in it.  Everything else (feature probes above all) is the real compiler's.
+_STAND_IN = """#!/bin/sh
+real={real}
+case " $* " in
+*" -DKBUILD_MODNAME="*" -c "*) ;;
+*) exec $real "$@" ;;
+esac
+object= skip= count=$#
+while [ "$count" -gt 0 ]; do
+    word=$1; shift; count=$((count - 1))
+    if [ -n "$skip" ]; then object=$word; skip=; continue; fi
+    case $word in
+    -o) skip=1 ;;
+    -c) ;;
+    *) set -- "$@" "$word" ;;
+    esac
+done
+role=none
+case " $KLPKIT_BUILT_IN " in *" $object "*) role=vmlinux ;; esac
+case " $KLPKIT_MODULES " in *" $object "*) role=module ;; esac
+echo $role >"$object.role"
+[ $role != none ] || exit 1
+$real "$@" -E -MT "$object" >/dev/null || exit
+exec $real -c -x c /dev/null -o "$object"
+"""
+# Make variables that reach the stand-in through the environment of its recipe.
+_ROLES = ("export KLPKIT_BUILT_IN = $(real-obj-y) $(lib-y) $(extra-y)", "export KLPKIT_MODULES = $(real-obj-m)")
+
+
+def commands_from_kbuild(build: Path, source: Path | None, sources: Sequence[str]) -> list[TranslationUnit]:
+    """The units of `sources` (paths relative to the source tree) as Kbuild would compile them for `build`.
+
+    Raises `UserError` where `build` is not prepared or Kbuild does not build one of the sources in this
+    configuration, `EnvironmentLackError` where the compiler is missing.
+    """
+    if source is None or not (source / "scripts" / "Makefile.build").is_file():
+        raise UserError(
+            f"{build}: no kernel source to ask for commands", hint="name the source tree with --source"
+        )
+    if not (build / "include" / "config" / "auto.conf").is_file():
+        hint = f"run make -C {source} O={build} olddefconfig modules_prepare"
+        raise UserError(f"{build}: not a prepared kernel build tree", hint=hint)
+    compiler = tree_compiler(build)
+    targets = [str(Path(name).with_suffix(".o")) for name in sources]
+    with _scratch(build, source) as scratch:
+        records = [_record(scratch, target) for target in targets]
+        missing = [target for target, record in zip(targets, records, strict=True) if _stale(record, source)]
+        if missing:
+            _ask(scratch, _clean_view(build, source, scratch), compiler, missing)
+        return [_unit(build, record, target) for record, target in zip(records, targets, strict=True)]
+
+
+def tree_compiler(build: Path) -> tuple[str, ...]:
+    """The compiler that `build` was prepared with, wrappers included."""
+    for name in ("scripts/mod/.empty.o.cmd", "scripts/mod/.devicetable-offsets.s.cmd"):
+        path = build / name
+        if path.is_file() and (head := read_head(path)) is not None and head.command:
+            try:
+                return split_compiler(split_words(head.command))[0]
+            except ShellTrickError as error:
+                raise FormatError(path, "line 1", str(error), hint="prepare the tree again") from error
+    config = (build / ".config").read_text(errors="replace")
+    match = re.search(r'^CONFIG_CC_VERSION_TEXT="(\S+)', config, re.MULTILINE)
+    if match is None:
+        raise UserError(f"{build}: nothing tells which compiler it is for", hint="run make modules_prepare in it")
+    return (match[1],)
+
+
+def architecture_folder(build: Path) -> str:
+    """The folder below `arch/` that the tree was configured for, "" where nothing tells."""
+    generated = sorted(build.glob("arch/*/include/generated"))
+    return generated[0].parent.parent.name if len(generated) == 1 else ""
+
+
+@contextmanager
+def _scratch(build: Path, source: Path) -> Iterator[Path]:
+    """The copy of `build` in the cache, made when it is first needed and again when the configuration changes."""
+    facts = [os.fsencode(build.resolve()), os.fsencode(source.resolve())]
+    facts += [
+        _digest(build / name) for name in (".config", "include/config/auto.conf", "include/generated/autoconf.h")
+    ]
+    key = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
+    home = cache_dir("build", "kbuild")
+    with open(home / f"{key}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        scratch = home / key
+        if not scratch.exists():
+            part = home / f"{key}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            _copy_prepared(build, part)
+            part.rename(scratch)
+        yield scratch
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b""
+
+
+def _copy_prepared(build: Path, part: Path) -> None:
+    """Copy what Kbuild needs of a prepared tree, times included: Make must find nothing to do."""
+    part.mkdir(parents=True)
+    in_tree = (build / "Kbuild").exists()
+    names = (
+        ".config",
+        "include/config",
+        "include/generated",
+        "scripts",
+        "tools/objtool",
+        "tools/bpf/resolve_btfids",
+    )
+    for name in names if in_tree else _PREPARED:
+        _copy(build / name, part / name)
+    for generated in build.glob("arch/*/include/generated"):
+        _copy(generated, part / generated.relative_to(build))
+    for offsets in [
+        *build.glob("arch/*/kernel/*.s"),
+        *build.glob("arch/*/kernel/.*.cmd"),
+        *build.glob("kernel/bounds.s"),
+    ]:
+        _copy(offsets, part / offsets.relative_to(build))
+
+
+def _copy(original: Path, copy: Path) -> None:
+    if original.is_dir():
+        shutil.copytree(original, copy, symlinks=True, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    elif original.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(original, copy)
+
+
+def _clean_view(build: Path, source: Path, scratch: Path) -> Path:
+    """The source tree as Kbuild wants it for a build elsewhere: without what was built in it.
+
+    An in-tree build is shown through links that leave out its configuration and generated headers.
+    """
+    if not (source / "include" / "config").exists() and not (source / ".config").exists():
+        return source
+    view = scratch.with_name(f"{scratch.name}.view")
+    if not view.exists():
+        part = view.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        _link_without(source, part, {".config", "include/config", "include/generated", "arch/*/include/generated"})
+        part.rename(view)
+    return view
+
+
+def _link_without(source: Path, view: Path, hidden: set[str], prefix: str = "") -> None:
+    """Make `view` a folder of links to the entries of `source`, opening only folders that hold hidden ones."""
+    view.mkdir(parents=True)
+    for entry in source.iterdir():
+        name = f"{prefix}{entry.name}"
+        if any(Path(name).match(pattern) and name.count("/") == pattern.count("/") for pattern in hidden):
+            continue
+        depth = name.count("/") + 1
+        opened = any(
+            pattern.count("/") >= depth and Path(name).match("/".join(pattern.split("/")[:depth]))
+            for pattern in hidden
+        )
+        if opened and entry.is_dir():
+            _link_without(entry, view / entry.name, hidden, f"{name}/")
+        else:
+            (view / entry.name).symlink_to(entry)
+
+
+def _record(scratch: Path, target: str) -> Path:
+    path = scratch / target
+    return path.with_name(f".{path.name}.cmd")
+
+
+def _stale(record: Path, source: Path) -> bool:
+    """Whether `record` is absent or older than a makefile between it and the top of the source tree."""
+    if not record.exists():
+        return True
+    time = record.stat().st_mtime
+    head = read_head(record)
+    if head is None or not head.source:
+        return True
+    folder = Path(head.source).parent
+    while folder != folder.parent:
+        for name in ("Makefile", "Kbuild"):
+            if (folder / name).is_file() and (folder / name).stat().st_mtime > time:
+                return True
+        if folder == source:
+            break
+        folder = folder.parent
+    return False
+
+
+def _ask(scratch: Path, source: Path, compiler: Sequence[str], targets: Sequence[str]) -> None:
+    """Have Kbuild make `targets` in `scratch`, its preparations taken as done."""
+    for target in targets:
+        _record(scratch, target).unlink(missing_ok=True)
+        (scratch / target).unlink(missing_ok=True)
+    folder = _stand_in(scratch, compiler)
+    environment = {**os.environ, "LC_ALL": "C", "PATH": f"{folder}:{os.environ.get('PATH', os.defpath)}"}
+    for name in ("MAKEFLAGS", "MAKELEVEL", "KBUILD_OUTPUT", "KCFLAGS", "CC"):
+        environment.pop(name, None)
+    argv = ["make", "--no-print-directory", "-rR", f"-j{programs.default_jobs()}", "-f", str(source / "Makefile")]
+    argv += ["-o", "prepare", f"CC={' '.join([*compiler[:-1], _word(compiler)])}", *_toolchain(scratch)]
+    argv += [*(f"--eval={line}" for line in _ROLES), *targets]
+    try:
+        programs.run(argv, cwd=scratch, env=environment, timeout=_TIME_LIMIT)
+    except programs.ProgramFailedError as error:
+        if b"No rule to make target" in error.completed.stderr:
+            names = ", ".join(targets)
+            hint = "check that the configuration builds it; `make` says: " + _last_line(error.completed.stderr)
+            raise UserError(f"Kbuild has no rule for {names} in this configuration", hint=hint) from error
+        for target in targets:
+            _refuse_unbuilt(scratch, target)
+        raise
+    finally:
+        # Empty objects must not be mistaken for the real ones.
+        for target in targets:
+            (scratch / target).unlink(missing_ok=True)
+
+
+def _last_line(text: bytes) -> str:
+    return next((line for line in text.decode(errors="replace").splitlines() if "***" in line), "")
+
+
+def _word(compiler: Sequence[str]) -> str:
+    """The compiler's own word, found on PATH first where the stand-in lies."""
+    return Path(compiler[-1]).name
+
+
+def _stand_in(scratch: Path, compiler: Sequence[str]) -> Path:
+    """The folder with the program that stands in for `compiler`."""
+    real = shutil.which(compiler[-1])
+    if real is None:
+        raise EnvironmentLackError(
+            f"{compiler[-1]}: the compiler of this tree is not installed", hint=f"install {_word(compiler)}"
+        )
+    folder = scratch.with_name(f"{scratch.name}.bin")
+    folder.mkdir(exist_ok=True)
+    program = folder / _word(compiler)
+    with atomic_write(program) as stream:
+        stream.write(_STAND_IN.format(real=shlex.quote(real)))
+    program.chmod(0o755)
+    return folder
+
+
+def _toolchain(scratch: Path) -> list[str]:
+    """Make variables without which an LLVM tree would be configured anew."""
+    config = (scratch / ".config").read_text(errors="replace")
+    return ["LLVM=1"] if re.search(r"^CONFIG_LD_IS_LLD=y$", config, re.MULTILINE) else []
+
+
+def _unit(build: Path, record: Path, target: str) -> TranslationUnit:
+    """The unit of a `.cmd` file that Kbuild left in the copy; its object is where `build` would have it."""
+    role = _role(record.parent, target)
+    unit = read_unit(record) if role else None
+    if unit is None:
+        raise FormatError(record, "line 1", "not a compilation", hint="name a C source")
+    owner = VMLINUX if role == VMLINUX else _module(unit)
+    return replace(unit, object=build / target, owner=owner)
+
+
+def _role(folder: Path, target: str) -> str:
+    """What the stand-in noted about `target`, whose record lies in `folder`; "" where it was never compiled."""
+    path = folder / f"{Path(target).name}.role"
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _refuse_unbuilt(scratch: Path, target: str) -> None:
+    if _role((scratch / target).parent, target) == "none":
+        hint = "check the options that its Makefile names"
+        raise UserError(f"this configuration does not build {target}", hint=hint)
+
+
+def _module(unit: TranslationUnit) -> str:
+    """The module that the command compiles for, from the definition of KBUILD_MODFILE."""
+    names = (word.removeprefix("-DKBUILD_MODFILE=") for word in unit.arguments)
+    return next((name.strip('"') for name in names if name.startswith('"')), "")
