@@ -7,10 +7,10 @@ that can't afford to import numpy.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # known to type checkers; importing `typing` would cost more than this whole room
 if TYPE_CHECKING:
+    from typing import Any
+
     from klpkit.elf.notes import Group, Note
     from klpkit.elf.reader import ElfFile
     from klpkit.elf.relocations import Relocation, RelocationTable
@@ -45,6 +45,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
