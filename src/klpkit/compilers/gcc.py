@@ -65,12 +65,14 @@ def flags(level: Level, supported: Collection[str], stage: str, lto: bool) -> tu
 def _only_static(supported: Collection[str], lto: bool) -> list[str]:
     """How to keep public functions from being inlined.
 
-    Without the native option, inlining is cut down to `inline` functions and to local ones that are called
-    once; a public function of either kind has to be marked (`needs_marking`).
+    Without the native option inlining is cut down to functions declared `inline`: even a public function that is
+    called once would be copied into its caller otherwise.  A public `inline` function has to be marked
+    (`needs_marking`).
     """
     if not lto and "-flive-patching" in supported:
         return [ONLY_STATIC]
-    return [f"-fno-{name}" for name in ("inline-functions", "inline-small-functions") if f"-f{name}" in supported]
+    names = ("inline-functions", "inline-small-functions", "inline-functions-called-once")
+    return [f"-fno-{name}" for name in names if f"-f{name}" in supported]
 
 
 def needs_marking(level: Level, supported: Collection[str], lto: bool) -> bool:
