@@ -1,0 +1,110 @@
+# Plain os.path: importing pathlib costs 4 ms a call.
+# ruff: noqa: PTH113
+"""The list of impacted functions as text, and how many compilers write one file.
+
+A list is lines of eight fields between tabs, a pair of functions a line:
+
+    unit  function  defined-at  impacted  defined-at  cause  how  via
+
+`docs/reference/klpkit-cc.md` describes the fields.  The lines of one unit stand together after a line
+`# klpkit-list 1 UNIT LEVEL`.  They reach a file in one locked append, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+
+from klpkit.compilers.driver.effects import is_clone
+from klpkit.compilers.driver.talk import LACKING, DriverError, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from klpkit.compilers.driver.effects import Effects, Key
+
+HEADER = "# klpkit-list 1"
+
+
+def text(unit: str, level: str, effects: Effects, functions: Collection[str] | None, function: str) -> str:
+    """The block of `unit`; the empty string where `function` is one function that the unit does not have.
+
+    `functions` are the symbols that have code, None where no object told.
+    """
+    seeds = _seeds(effects, function)
+    lines = [line for seed in seeds for line in _lines(unit, effects, functions, seed)]
+    if not lines and function != "all":
+        return ""
+    return "\n".join([f"{HEADER}\t{_clean(unit)}\t{level}", *lines, ""])
+
+
+def _seeds(effects: Effects, function: str) -> list[Key]:
+    """The functions that are asked for: `all`, a symbol, or `file.c:symbol`."""
+    if function == "all":
+        return list(effects.users)
+    file, _, symbol = function.rpartition(":")
+    keys = effects.symbols.get(symbol, [])
+    return [key for key in keys if not file or key[1] == file or key[1].endswith("/" + file)]
+
+
+def _lines(unit: str, effects: Effects, functions: Collection[str] | None, seed: Key) -> Iterator[str]:
+    first = (_clean(unit), _clean(seed[0]), place(seed))
+    yield "\t".join((*first, _clean(seed[0]), place(seed), "self", how(seed[0], functions), "-"))
+    for user, cause, chain in effects.impacted(seed):
+        via = ",".join(_clean(key[0]) for key in chain[1:-1]) or "-"
+        excuse = effects.excused.get(chain[-2]) if cause == "inline" else None
+        shown = f"{cause}({excuse})" if excuse else cause
+        yield "\t".join((*first, _clean(user[0]), place(user), shown, how(user[0], functions), via))
+
+
+def how(symbol: str, functions: Collection[str] | None) -> str:
+    """How a function can be replaced, in the words of `klpkit.impact.result.How`."""
+    if functions is not None and symbol not in functions:
+        return "gone"
+    if is_clone(symbol):
+        return "callers"
+    return "unknown" if functions is None else "symbol"
+
+
+def place(key: Key) -> str:
+    """`file:line` of a function, `-` where nothing tells."""
+    return f"{_clean(key[1])}:{key[2]}" if key[1] else "-"
+
+
+def _clean(name: str) -> str:
+    return name.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n") if not name.isalnum() else name
+
+
+def write(block: str, file: str) -> None:
+    """Append `block` to `file`, or write it to standard output where `file` is empty or `-`."""
+    data = block.encode(errors="surrogateescape")
+    if not data:
+        return
+    try:
+        if file in ("", "-"):
+            write_all(1, data)
+        else:
+            _append(data, file)
+    except OSError as error:
+        raise DriverError(
+            f"can't write the list to {file or 'standard output'}: {error.strerror}",
+            status=LACKING,
+            hint="free some space or choose another file; the list has no part of this call's block",
+        ) from error
+
+
+def _append(data: bytes, file: str) -> None:
+    import fcntl
+
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        try:
+            write_all(descriptor, data)
+        except OSError:
+            if os.path.isfile(file):
+                os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)

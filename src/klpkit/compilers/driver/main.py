@@ -1,0 +1,92 @@
+"""`klpkit-cc COMPILER ARGS…`: the compiler, with two more options.
+
+A call that compiles nothing, or asks for no level, becomes the compiler; all else runs it and looks at what it
+left behind.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from klpkit.compilers.driver import options, run, words
+from klpkit.compilers.driver.talk import DriverError, report, warn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from klpkit.compilers.driver.options import Wanted
+    from klpkit.compilers.driver.words import Command
+    from klpkit.errors import KlpkitError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the driver; the exit status."""
+    try:
+        return _drive(sys.argv[1:] if arguments is None else arguments)
+    except DriverError as error:
+        report(error)
+        return error.status
+    except Exception as error:
+        if "klpkit.errors" in sys.modules:
+            return _reported(error)
+        raise
+
+
+def _reported(error: Exception) -> int:
+    from klpkit.errors import KlpkitError
+
+    if not isinstance(error, KlpkitError):
+        raise error
+    return _told(error)
+
+
+def _told(error: KlpkitError) -> int:
+    report(DriverError(error.message, hint=error.hint))
+    return error.exit_code
+
+
+def _drive(arguments: list[str]) -> int:
+    if arguments[:1] in (["--help"], ["-h"]) or arguments == ["--version"]:
+        from klpkit.compilers.driver import usage
+
+        return usage.show(arguments[0])
+    command = words.split(arguments)
+    wanted, left = options.take_ours(command.arguments)
+    command.arguments = left
+    if wanted.level is None:
+        if wanted.listing:
+            warn(f"'{options.LIST}' has no effect without '{options.EASE}'")
+        return _become(command, [])
+    return _at_level(command, wanted)
+
+
+def _become(command: Command, flags: list[str]) -> int:
+    from klpkit.compilers.driver import response
+
+    all_words = response.fitting([*command.arguments, *flags], sys.argv)
+    return run.replace([*command.wrapper, command.compiler, *all_words])
+
+
+def _at_level(command: Command, wanted: Wanted) -> int:
+    from klpkit.compilers.driver import arguments, features, response
+
+    call = arguments.Call(response.all_expanded(command.arguments))
+    if call.stage == arguments.INFORM:
+        return _become(command, [])
+    known = features.of(command.path)
+    if known.kind == "clang":
+        from klpkit.compilers.driver import clang
+
+        clang.refuse_parts(call, wanted)
+    assert wanted.level is not None
+    flags = known.flags_for(wanted.level, "compile", call.lto)
+    if call.stage not in (arguments.OBJECT, arguments.LINK):
+        return _become(command, flags)
+    if not call.sources:
+        if call.stage == arguments.LINK:
+            from klpkit.compilers.driver import linking
+
+            return linking.link(command, call, wanted, known)
+        return _become(command, [])
+    from klpkit.compilers.driver import sources
+
+    return sources.compile_all(command, call, wanted, known)

@@ -1,0 +1,94 @@
+"""Runs the compiler as itself: same streams, same working folder, same end.
+
+The compiler stays in the driver's process group, so that a terminal's Ctrl-C reaches both and job control works;
+a signal that reaches the driver alone is passed on, and a driver whose compiler died by a signal dies by it too.
+"""
+
+from __future__ import annotations
+
+import os
+
+from klpkit.compilers.driver.talk import LACKING, DriverError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    # The module `signal` is this one dressed in enums, which cost 4 ms a call.
+    import _signal as signal
+
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# Python ignores these; a compiler must not inherit that.
+_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+
+_child = 0
+_received = 0
+
+
+def replace(argv: list[str]) -> int:
+    """Become `argv`; returns only where that fails, by raising `DriverError`."""
+    for number in _PYTHON_IGNORES:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        raise _no_start(argv, error) from error
+
+
+def run(argv: list[str], *, stderr: int | None = None, env: dict[str, str] | None = None) -> int:
+    """Run `argv` to its end and return its wait status; `stderr` is a descriptor to use in place of the own."""
+    child = start(argv, stderr=stderr, env=env)
+    return wait(child)
+
+
+def start(argv: list[str], *, stderr: int | None = None, env: dict[str, str] | None = None) -> int:
+    """Start `argv`; its process id."""
+    global _child
+    actions = [(os.POSIX_SPAWN_DUP2, stderr, 2)] if stderr is not None else []
+    if not _child:
+        _pass_signals_on()
+    try:
+        _child = os.posix_spawnp(argv[0], argv, env or os.environ, file_actions=actions, setsigdef=_PYTHON_IGNORES)
+    except OSError as error:
+        raise _no_start(argv, error) from error
+    return _child
+
+
+def wait(child: int) -> int:
+    """The wait status of `child`, when it has ended."""
+    return os.waitpid(child, 0)[1]
+
+
+def interrupted() -> bool:
+    """Whether a signal asked the driver to end."""
+    return bool(_received)
+
+
+def end(status: int) -> int:
+    """The exit status for a wait status; where a signal ended the compiler, the driver ends by it here."""
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else _received
+    if number:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    return os.WEXITSTATUS(status)
+
+
+def _pass_signals_on() -> None:
+    for number in _PASSED_ON:
+        # What the caller ignores (nohup, background jobs) stays ignored, for the compiler too.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _pass_on)
+
+
+def _pass_on(number: int, frame: object) -> None:
+    global _received
+    _received = number
+    if _child:
+        try:
+            os.kill(_child, number)
+        except ProcessLookupError:
+            return
+
+
+def _no_start(argv: list[str], error: OSError) -> DriverError:
+    return DriverError(f"{argv[0]}: {error.strerror}", status=LACKING, hint="install it or put it on PATH")
