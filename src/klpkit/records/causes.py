@@ -1,4 +1,4 @@
-"""The causes of effects, as data: what each means and how GCC, Clang or an object file spells it.
+"""The causes of effects, as data: what each means and what a sentence about it says.
 
 The codes are positions in `CAUSES` and live only in memory; what is written to disk or JSON is the slug.
 """
@@ -33,7 +33,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause("clone", "{user} is a copy of {body}", makes_clone=True),
     Cause("icf", "{user} shares one body with {body} (identical code folding)"),
     Cause("calls-clone", "{user} calls {body}, whose calling convention or meaning the compiler changed"),
-    Cause("nested", "{user} is another node of the same function as {body}"),
+    Cause("same-function", "{user} and {body} are one function under two call graph numbers or in two records"),
     # Unrecorded by any compiler; measured by interposition (klpkit.impact) or exposed (klpkit audit).
     Cause("pure-const", "{user} relies on {body} being pure or const"),
     Cause("modref", "{user} relies on what {body} reads and writes"),
@@ -47,6 +47,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause("read-only-variable", "{user} relies on a static that {body} never writes"),
     Cause("write-only-variable", "{user} relies on a static that {body} never reads"),
     Cause("devirtualisation", "{user} calls {body} directly because the compiler knew the only target"),
+    Cause("address-taken", "{user} relies on {body} not taking the address of what it uses"),
+    Cause("calling-convention", "{user} relies on {body} calling it only directly"),
     Cause("unknown", "{user} depends on {body} for an unknown reason"),
 )
 

@@ -17,6 +17,7 @@ from klpkit.records.causes import CAUSES, cause_code
 
 Ints = npt.NDArray[np.int32]
 Codes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +58,75 @@ class Effect:
 
 
 class Strings:
-    """A pool of strings, each held once and known by its index."""
+    """A pool of strings, each held once and known by its index.
+
+    A bulk reader hands over the bytes of all its strings at once (`from_bytes`); they become `str` one by one,
+    where they are looked at.
+    """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
+        self._blob = b"\n"
+        self._starts: npt.NDArray[np.int64] | None = None
         self._values: list[str] = []
         self._index: dict[str, int] = {}
         for value in values:
             self.add(value)
 
+    @classmethod
+    def from_bytes(cls, blob: bytes, starts: npt.NDArray[np.int64]) -> Strings:
+        """The strings in `blob`: each between two line feeds, string i from `starts[i]` on, no two equal."""
+        pool = cls()
+        pool._blob, pool._starts = blob, starts
+        return pool
+
+    def to_bytes(self) -> tuple[bytes, npt.NDArray[np.int64]]:
+        """The pool in the form that `from_bytes` takes; ValueError for a string that holds a line feed."""
+        if self._starts is not None:
+            return self._blob, self._starts
+        raw = [value.encode(errors="surrogateescape") for value in self._values]
+        if any(b"\n" in value for value in raw):
+            raise ValueError("a string holds a line feed")
+        lengths = np.fromiter((len(value) + 1 for value in raw), dtype=np.int64, count=len(raw))
+        return b"\n" + b"".join(value + b"\n" for value in raw), 1 + np.cumsum(lengths) - lengths
+
     def add(self, value: str) -> int:
+        """The index of `value`, new or known."""
+        self._thaw()
         index = self._index.setdefault(value, len(self._values))
         if index == len(self._values):
             self._values.append(value)
         return index
 
     def find(self, value: str) -> int | None:
-        return self._index.get(value)
+        """The index of `value`, None where the pool lacks it."""
+        if self._starts is None:
+            return self._index.get(value)
+        raw = value.encode(errors="surrogateescape")
+        place = -1 if b"\n" in raw else self._blob.find(b"\n" + raw + b"\n")
+        return int(np.searchsorted(self._starts, place + 1)) if place >= 0 else None
+
+    def _thaw(self) -> None:
+        """Turn bytes that were handed over into `str`, all at once."""
+        if self._starts is not None:
+            self._values = list(self)
+            self._index = {value: index for index, value in enumerate(self._values)}
+            self._blob, self._starts = b"\n", None
 
     def __getitem__(self, index: int) -> str:
-        return self._values[index]
+        if self._starts is None:
+            return self._values[index]
+        start = int(self._starts[index])
+        return self._blob[start : self._blob.index(b"\n", start)].decode(errors="surrogateescape")
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._values) if self._starts is None else len(self._starts)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        if self._starts is None:
+            return iter(self._values)
+        # Split as bytes: `str` knows more line ends than the one that separates here.
+        raw = self._blob[1:-1].split(b"\n") if len(self._starts) else []
+        return (value.decode(errors="surrogateescape") for value in raw)
 
 
 @dataclass(slots=True)
@@ -92,6 +137,9 @@ class EffectTable:
     `order` are numbers (0, 0 and -1 where unknown).  Effect columns have one row an effect: `body` and `user`
     are function rows, `cause` a code of `causes.CAUSES`, `where_file` (index into `strings`, -1 for none) and
     `where_line` the place of the call that was inlined, where a record tells it.
+
+    `removed` has one row a function, or none where the records say nothing of the kind: the compiler dropped
+    this node before its end.  The symbol may still have code under another node.
     """
 
     strings: Strings
@@ -107,6 +155,7 @@ class EffectTable:
     where_file: Ints
     where_line: Ints
     warnings: list[str] = field(default_factory=list)
+    removed: Flags = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     def __len__(self) -> int:
         """The number of effects."""
@@ -115,6 +164,13 @@ class EffectTable:
     @property
     def function_count(self) -> int:
         return len(self.symbol)
+
+    def rows_of(self, symbol: str) -> Ints:
+        """The rows of all functions with `symbol`, in every unit."""
+        index = self.strings.find(symbol)
+        if index is None:
+            return np.zeros(0, dtype=np.int32)
+        return np.flatnonzero(self.symbol == index).astype(np.int32)
 
     def function(self, row: int) -> Function:
         """The function in `row`, as an object."""
@@ -146,6 +202,7 @@ class EffectBuilder:
         self._strings = Strings([""])
         self._rows: dict[tuple[int, int, int, int, int, int], int] = {}
         self._effects: dict[tuple[int, int, int, int, int], None] = {}
+        self._removed: set[int] = set()
         self._warnings: list[str] = []
 
     def add_function(self, function: Function) -> int:
@@ -169,6 +226,10 @@ class EffectBuilder:
         body, user = self.add_function(effect.body), self.add_function(effect.user)
         self._effects[body, user, cause_code(effect.cause), where_file, where_line] = None
 
+    def add_removed(self, function: Function) -> None:
+        """Take in that the compiler dropped the node `function` before its end."""
+        self._removed.add(self.add_function(function))
+
     def warn(self, message: str) -> None:
         self._warnings.append(message)
 
@@ -177,6 +238,8 @@ class EffectBuilder:
         effects = _columns(list(self._effects), 5)
         unit, symbol, order, file, line, column = functions
         body, user, cause, where_file, where_line = effects
+        removed = np.zeros(len(self._rows) if self._removed else 0, dtype=np.bool_)
+        removed[list(self._removed)] = True
         return EffectTable(
             strings=self._strings,
             unit=unit,
@@ -191,6 +254,7 @@ class EffectBuilder:
             where_file=where_file,
             where_line=where_line,
             warnings=self._warnings,
+            removed=removed,
         )
 
 

@@ -1,0 +1,155 @@
+"""Spans of bytes told apart by 64-bit hashes, and numbered, as whole arrays.
+
+A kernel's dumps hold millions of function records.  Making a Python object of each costs more than the whole
+budget, so a record is a (start, end) pair of offsets, its hash is mixed from eight bytes at a time, and equal
+hashes are equal records: with 10^6 records in one numbering the odds of one wrong pair are 3 in 10^8.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+Offsets = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+Bytes = npt.NDArray[np.uint8]
+Ids = npt.NDArray[np.int32]
+
+WORD = 8
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(32)
+_CHUNK = 1 << 13
+_MINIMUM_SLOTS = 1 << 10
+
+
+def words_at(data: Bytes) -> Hashes:
+    """`data` as one little-endian 64-bit word for every byte offset; the last 7 offsets have none."""
+    return np.ndarray(shape=(len(data) - WORD + 1,), dtype="<u8", buffer=data.data, strides=(1,))
+
+
+def hash_spans(data: Bytes, starts: Offsets, ends: Offsets, seeds: Hashes, *, block: int = 64) -> Hashes:
+    """The hash of each span of `data`; equal bytes under equal seeds have equal hashes, never 0.
+
+    `block` bytes are fetched at a time: a multiple of eight, at best a little more than the usual length.
+    At least that many bytes must follow every span's start in `data`, inside the span or behind it.
+    """
+    hashes = np.empty(len(starts), dtype=np.uint64)
+    for begin in range(0, len(starts), _CHUNK):
+        chunk = slice(begin, begin + _CHUNK)
+        hashes[chunk] = _hash_chunk(data, starts[chunk], ends[chunk] - starts[chunk], seeds[chunk], block)
+    return hashes
+
+
+def _hash_chunk(data: Bytes, starts: Offsets, lengths: Offsets, seeds: Hashes, block: int) -> Hashes:
+    blocks: npt.NDArray[np.void] = np.ndarray(
+        shape=(len(data) - block + 1,), dtype=f"V{block}", buffer=data.data, strides=(1,)
+    )
+    hashes = seeds ^ (lengths.astype(np.uint64) << _SHIFT)
+    active = np.arange(len(starts))
+    done = 0
+    while done == 0 or len(active):
+        words = blocks[starts[active] + done].view("<u8").reshape(-1, block // WORD)
+        words &= _masks(block)[np.minimum(lengths[active] - done, block)]
+        some = hashes[active]
+        for column in words.T:
+            _mix(some, column)
+        hashes[active] = some
+        done += block
+        active = np.flatnonzero(lengths > done)
+    hashes ^= hashes >> np.uint64(29)
+    return np.maximum(hashes, np.uint64(1))
+
+
+@cache
+def _masks(block: int) -> Hashes:
+    """Row n keeps the first n bytes of a block."""
+    keep = np.arange(block) < np.arange(block + 1)[:, None]
+    return np.ascontiguousarray(np.where(keep, 0xFF, 0).astype(np.uint8)).view("<u8")
+
+
+def _mix(hashes: Hashes, words: Hashes) -> None:
+    """Fold one word into each hash, in place; the shift spreads a difference in high bits to low ones."""
+    hashes ^= words
+    hashes *= _MULTIPLIER
+    hashes ^= hashes >> _SHIFT
+
+
+def mix_numbers(*columns: npt.NDArray[np.integer]) -> Hashes:
+    """One hash for each row of whole-number columns."""
+    hashes = np.full(len(columns[0]), 1, dtype=np.uint64)
+    for column in columns:
+        _mix(hashes, column.astype(np.uint64))
+    return np.maximum(hashes, np.uint64(1))
+
+
+class HashIndex:
+    """Numbers hashes in the order in which they are first seen: an open hash table held in two arrays."""
+
+    def __init__(self, expected: int = 0) -> None:
+        self.count = 0
+        self._resize(expected)
+
+    def _resize(self, expected: int) -> None:
+        slots = max(_MINIMUM_SLOTS, 1 << (2 * expected).bit_length())
+        self._mask = np.uint64(slots - 1)
+        self._keys = np.zeros(slots, dtype=np.uint64)
+        self._ids = np.full(slots, -1, dtype=np.int32)
+
+    def insert(self, hashes: Hashes) -> tuple[Ids, Offsets]:
+        """The number of each hash, and the positions in `hashes` of those that were new, in number order."""
+        self._make_room(len(hashes))
+        slots = self._claim(hashes)
+        ids = self._ids[slots]
+        unseen = np.flatnonzero(ids < 0)
+        if len(unseen):
+            fresh_slots = slots[unseen]
+            # Written back to front, so that each slot ends up with the first position that wants it.
+            self._ids[fresh_slots[::-1]] = -2 - np.arange(len(unseen), dtype=np.int32)[::-1]
+            fresh = np.flatnonzero(self._ids[fresh_slots] == -2 - np.arange(len(unseen), dtype=np.int32))
+            self._ids[fresh_slots[fresh]] = np.arange(self.count, self.count + len(fresh), dtype=np.int32)
+            self.count += len(fresh)
+            ids[unseen] = self._ids[fresh_slots]
+            unseen = unseen[fresh]
+        return ids, unseen
+
+    def find(self, hashes: Hashes) -> Ids:
+        """The number of each hash, -1 for one that was never inserted."""
+        found = np.full(len(hashes), -1, dtype=np.int32)
+        pending = np.arange(len(hashes))
+        slots = (hashes & self._mask).astype(np.int64)
+        while len(pending):
+            keys = self._keys[slots]
+            hit = keys == hashes[pending]
+            found[pending[hit]] = self._ids[slots[hit]]
+            onward = ~hit & (keys != 0)
+            pending = pending[onward]
+            slots = (slots[onward] + 1) & int(self._mask)
+        return found
+
+    def _claim(self, hashes: Hashes) -> Offsets:
+        """The slot of each hash; linear probing, the winners of a contested free slot keep it."""
+        result = (hashes & self._mask).astype(np.int64)
+        pending: Offsets | None = None
+        slots, wanted = result, hashes
+        while len(slots):
+            keys = self._keys[slots]
+            free = np.flatnonzero(keys == 0)
+            if len(free):
+                self._keys[slots[free]] = wanted[free]
+                keys[free] = self._keys[slots[free]]
+            lost = np.flatnonzero(keys != wanted)
+            pending = lost if pending is None else pending[lost]
+            slots = (slots[lost] + 1) & int(self._mask)
+            wanted = wanted[lost]
+            result[pending] = slots
+        return result
+
+    def _make_room(self, coming: int) -> None:
+        if 2 * (self.count + coming) <= len(self._keys):
+            return
+        used = self._ids >= 0
+        keys, ids = self._keys[used], self._ids[used]
+        self._resize(self.count + coming)
+        self._ids[self._claim(keys)] = ids
