@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,13 @@ def test_every_cause_has_a_colour_and_pattern_of_its_own(small: ImpactAnswer) ->
     pairs = re.findall(r"\.k(\d+) \{ stroke: var\((--c\d)\); stroke-dasharray: ([^;]+);", render_html(small))
     styles = {int(code): (colour, dash) for code, colour, dash in pairs}
     assert len({styles[code] for code in range(len(CAUSES))}) == len(CAUSES)
+
+
+def test_no_warning_is_hidden_from_the_page(small: ImpactAnswer) -> None:
+    warnings = tuple(f"unit{i}.c: <no> dump" for i in range(40))
+    text = render_html(replace(small, warnings=warnings))
+    assert "40 warnings" in text
+    assert [f"<li>unit{i}.c: &lt;no&gt; dump</li>" in text for i in range(40)] == [True] * 40
 
 
 def test_an_empty_answer_is_a_page_too() -> None:

@@ -25,7 +25,7 @@
   };
 
   // ---- layout: one layer a distance from the seeds, large layers in several columns -----------------------------
-  const CHAR = 7.25, LINE = 16, GAP_X = 92, GAP_Y = 14, MOST_CHARS = 34, MOST_BENT = 150;
+  const CHAR = 7.25, LINE = 16, GAP_X = 92, GAP_Y = 14, MOST_CHARS = 34, MOST_BENT = 400;
 
   function pieces(name) {
     const lines = [];
@@ -391,6 +391,8 @@
     if (event.key === "/" && document.activeElement !== search) { event.preventDefault(); search.focus(); }
     if (event.key === "Escape" && document.activeElement !== search) forget();
   });
+
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((element) => { element.open = true; }));
 
   // ---- go ----------------------------------------------------------------------------------------------------------
   function show(visible) {
