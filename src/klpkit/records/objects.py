@@ -121,6 +121,12 @@ class ObjectCode:
             at -= 1
         return ends[at][1] if at >= 0 else None
 
+    def starts_between(self, section: int, after: int, before: int) -> bool:
+        """Whether a function starts after `after` and before `before` in `section`."""
+        starts, _ = self._extents.get(section, ([], []))
+        at = bisect_right(starts, after)
+        return at < len(starts) and starts[at] < before
+
     def references(self) -> Iterator[tuple[int, int]]:
         """Every use of a clone in code, as (position of the clone, position of the user).
 
