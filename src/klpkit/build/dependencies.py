@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os.path
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,9 +75,12 @@ def read_bytes(path: Path) -> bytes:
 
 def _words(text: bytes) -> list[str]:
     joined = text.decode(errors="surrogateescape").replace("\\\n", " ")
+    if joined.count("\\") == 0 and "$" not in joined:
+        return joined.split()
     return [_ESCAPE.sub(lambda m: m[1] or "$", word) for word in _WORD.findall(joined)]
 
 
+@cache
 def _absolute(directory: Path, name: str) -> Path:
-    # Not resolve(): symbolic links stay as the build names them.
+    # Cached because a kernel's units share their headers.  Not resolve(): links stay as the build names them.
     return Path(os.path.normpath(directory / name))

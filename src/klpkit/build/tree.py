@@ -158,13 +158,15 @@ class BuildTree:
 
     def sources_mentioning(self, symbol: str) -> list[Path]:
         """The C files of the source tree that name `symbol`, built or not; for a tree that was only prepared."""
+        return sorted(mentions.files_mentioning(self.source_files((".c",)), mentions.spellings(symbol)))
+
+    def source_files(self, suffixes: tuple[str, ...]) -> Iterator[Path]:
+        """The files of the source tree with these suffixes that can become part of this build."""
         if self.source is None:
             raise UserError(f"no source tree for {self.root}", hint="name it with --source")
         from klpkit.build.kbuild import architecture_folder
 
-        names = mentions.spellings(symbol)
-        files = _source_files(self.source, architecture_folder(self.root))
-        return sorted(mentions.files_mentioning(files, names))
+        return _source_files(self.source, architecture_folder(self.root), suffixes)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -309,12 +311,12 @@ def _source_of(root: Path) -> Path | None:
     return root
 
 
-def _source_files(source: Path, architecture: str) -> Iterator[Path]:
-    """The C files of a kernel source tree that can become part of a kernel of `architecture`."""
+def _source_files(source: Path, architecture: str, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """The files of a kernel source tree that can become part of a kernel of `architecture`."""
     skipped = {"Documentation", "tools", "scripts", ".git"}
     for folder, folders, names in os.walk(source):
         if folder == str(source):
             folders[:] = [name for name in folders if name not in skipped]
         elif architecture and folder == str(source / "arch"):
             folders[:] = [name for name in folders if name in (architecture, "x86")]
-        yield from (Path(folder, name) for name in names if name.endswith(".c"))
+        yield from (Path(folder, name) for name in names if name.endswith(suffixes))
