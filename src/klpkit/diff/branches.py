@@ -1,0 +1,310 @@
+"""Branches between functions of one section that the assembler resolved by itself.
+
+Without a section for each function, a call of a local function is no relocation but a distance, and every
+distance changes when a function between the two grows.  Such fields are masked and become references.
+Encodings: Intel SDM vol. 2; Arm ARM C4; Power ISA I-form and B-form; z/Architecture RIL, RI and RIE; LoongArch
+reference manual vol. 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from klpkit.diff.graph import Graph, Kind, References
+from klpkit.diff.machine import BRANCH, Machine
+from klpkit.diff.pool import Ints, Mask
+from klpkit.elf import constants as c
+from klpkit.elf.special import Role
+
+
+@dataclass(slots=True)
+class Found:
+    """Branches out of their entity: flat positions of field and target, and the bytes of the field to mask."""
+
+    field: Ints
+    target: Ints
+    kind: Ints
+    masks: list[tuple[int, bytes]]
+
+
+def add(graph: Graph, data: bytearray, relocated: Ints, machine: Machine) -> None:
+    """Add the resolved branches of shared sections to the references and mask their fields in `data`."""
+    sections = _shared(graph)
+    if not len(sections):
+        return
+    found = _FINDERS[graph.elf.machine](graph, sections, relocated)
+    if not len(found.field):
+        return
+    for place, keep in found.masks:
+        for index, bits in enumerate(keep):
+            data[place + index] &= bits
+    _merge(graph, found)
+
+
+def _merge(graph: Graph, found: Found) -> None:
+    entities, old = graph.entities, graph.references
+    starts = entities.start[: entities.defined]
+    owner = np.searchsorted(starts, found.field, side="right") - 1
+    target = np.searchsorted(starts, found.target, side="right") - 1
+    columns = (
+        (old.owner, owner),
+        (old.at, found.field - starts[owner]),
+        (old.type, found.kind + BRANCH),
+        (old.target, target),
+        (old.offset, found.target - starts[target]),
+    )
+    merged = [np.concatenate(pair) for pair in columns]
+    order = np.lexsort((merged[1], merged[0]))
+    graph.references = References(*(column[order] for column in merged))
+
+
+def _shared(graph: Graph) -> Ints:
+    """The sections of code that hold more than one entity with a name."""
+    entities = graph.entities
+    named = (entities.role == Role.TEXT) & (entities.kind != Kind.ANONYMOUS) & (entities.section > 0)
+    sections, counts = np.unique(entities.section[named], return_counts=True)
+    stored = graph.elf.sections.type[sections] != c.SHT_NOBITS
+    found: Ints = sections[(counts > 1) & stored]
+    return found
+
+
+def _leaves(graph: Graph, sections: Ints, place: Ints, target: Ints) -> Mask:
+    """Which branches at `place` go to another entity of the same section."""
+    entities = graph.entities
+    starts = entities.start[: entities.defined]
+    own = np.searchsorted(starts, place, side="right") - 1
+    other = np.searchsorted(starts, target, side="right") - 1
+    section = entities.section[own]
+    low = graph.flat.base[section]
+    within = (target >= low) & (target < low + graph.flat.sizes[section])
+    leaves: Mask = within & (own != other)
+    return leaves
+
+
+def _ranges(graph: Graph, sections: Ints) -> list[tuple[int, int]]:
+    base, sizes = graph.flat.base, graph.flat.sizes
+    return [(int(base[s]), int(base[s] + sizes[s])) for s in sections.tolist()]
+
+
+def _positions(graph: Graph, sections: Ints, step: int) -> Ints:
+    """The flat positions of possible instructions in `sections`."""
+    spans = [np.arange(low, high - step + 1, step) for low, high in _ranges(graph, sections)]
+    return np.concatenate(spans) if spans else np.empty(0, np.int64)
+
+
+# --- x86 ---------------------------------------------------------------------------------------------------
+
+
+def _x86(graph: Graph, sections: Ints, relocated: Ints) -> Found:
+    data = np.frombuffer(graph.flat.data, np.uint8)
+    ends: dict[int, int] = {}
+    at = _positions(graph, sections, 1)
+    byte = data[at]
+    _x86_near(graph, sections, at[(byte & 0xFE) == 0xE8] + 1, relocated, ends)
+    near_condition = (byte & 0xF0) == 0x80
+    near_condition &= data[at - 1] == 0x0F
+    _x86_near(graph, sections, at[near_condition] + 1, relocated, ends)
+    _x86_near(graph, sections, at[(byte & 0xC7) == 0x05] + 1, relocated, ends, trailing=(0, 1, 2, 4))
+    short = ((byte & 0xF0) == 0x70) | (byte == 0xEB) | ((byte & 0xFC) == 0xE0)
+    _x86_short(graph, sections, at[short] + 1, ends)
+    return _x86_decoded(graph, ends)
+
+
+def _x86_near(
+    graph: Graph,
+    sections: Ints,
+    field: Ints,
+    relocated: Ints,
+    ends: dict[int, int],
+    trailing: tuple[int, ...] = (0,),
+) -> None:
+    field = field[field + 4 <= graph.flat.stored]
+    field = field[~_member(relocated, field)]
+    value = _signed(_unsigned(graph, field), 32)
+    for extra in trailing:
+        end = field + 4 + extra
+        leaving = _leaves(graph, sections, field, end + value)
+        ends.update(zip(end[leaving].tolist(), field[leaving].tolist(), strict=True))
+
+
+def _x86_short(graph: Graph, sections: Ints, field: Ints, ends: dict[int, int]) -> None:
+    value = np.frombuffer(graph.flat.data, np.int8)[field].astype(np.int64)
+    target = field + 1 + value
+    leaving = _leaves(graph, sections, field, target)
+    # Compilers jump to the start of a function; only hand-written code jumps elsewhere with two bytes.
+    entities = graph.entities
+    starts = entities.start[: entities.defined]
+    index = np.clip(np.searchsorted(starts, target), 0, len(starts) - 1)
+    own = np.searchsorted(starts, field, side="right") - 1
+    leaving &= (starts[index] == target) | (entities.kind[own] != Kind.FUNCTION)
+    ends.update(zip((field + 1)[leaving].tolist(), field[leaving].tolist(), strict=True))
+
+
+def _unsigned(graph: Graph, at: Ints) -> Ints:
+    """The little-endian 32-bit numbers at flat positions."""
+    raw = np.frombuffer(graph.flat.data, np.uint8)
+    value = np.zeros(len(at), np.int64)
+    for index in range(4):
+        value |= raw[at + index].astype(np.int64) << (8 * index)
+    return value
+
+
+def _member(sorted_values: Ints, wanted: Ints) -> Mask:
+    if not len(sorted_values):
+        return np.zeros(len(wanted), dtype=bool)
+    index = np.clip(np.searchsorted(sorted_values, wanted), 0, len(sorted_values) - 1)
+    hit: Mask = sorted_values[index] == wanted
+    return hit
+
+
+def _x86_decoded(graph: Graph, ends: dict[int, int]) -> Found:
+    """Those candidates that are instructions: functions that hold one are decoded from their start."""
+    if not ends:
+        none = np.empty(0, np.int64)
+        return Found(none, none, none, [])
+    from iced_x86 import Decoder, OpKind
+
+    entities = graph.entities
+    starts = entities.start[: entities.defined]
+    owners = np.unique(np.searchsorted(starts, np.fromiter(ends.values(), np.int64, len(ends)), side="right") - 1)
+    near = {OpKind.NEAR_BRANCH16, OpKind.NEAR_BRANCH32, OpKind.NEAR_BRANCH64}
+    rows: list[tuple[int, int, int, int]] = []
+    for owner in owners.tolist():
+        start, end = int(starts[owner]), int(entities.end[owner])
+        for instruction in Decoder(64, graph.flat.data[start:end], ip=start):
+            field = ends.get(instruction.next_ip)
+            if field is None or field <= instruction.ip:
+                continue
+            if instruction.op_count and instruction.op0_kind in near:
+                size = instruction.next_ip - field
+                rows.append((field, instruction.near_branch_target, size, size))
+            elif instruction.is_ip_rel_memory_operand:
+                rows.append((field, instruction.ip_rel_memory_address, 16, 4))
+    rows = [row for row in rows if 0 <= row[1] < graph.flat.stored]
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    low = np.searchsorted(starts, columns[:, 0], side="right") - 1
+    other = np.searchsorted(starts, columns[:, 1], side="right") - 1
+    keep = low != other
+    columns = columns[keep]
+    masks = [(int(field), bytes(int(size))) for field, _, _, size in columns.tolist()]
+    return Found(columns[:, 0], columns[:, 1], columns[:, 2], masks)
+
+
+# --- instruction sets of fixed width -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Branches whose word has `value` under `mask`; the distance is `shift`-scaled from (bit, width, to) parts."""
+
+    mask: int
+    value: int
+    parts: tuple[tuple[int, int, int], ...]
+    shift: int
+
+
+def _signed(value: Ints, bits: int) -> Ints:
+    return np.where(value >= (1 << (bits - 1)), value - (1 << bits), value)
+
+
+_FORMS: dict[int, tuple[Form, ...]] = {
+    c.EM_AARCH64: (
+        Form(0x7C000000, 0x14000000, ((0, 26, 0),), 2),
+        Form(0xFF000000, 0x54000000, ((5, 19, 0),), 2),
+        Form(0x7E000000, 0x34000000, ((5, 19, 0),), 2),
+        Form(0x7E000000, 0x36000000, ((5, 14, 0),), 2),
+        Form(0x9F000000, 0x10000000, ((29, 2, 0), (5, 19, 2)), 0),
+        Form(0x3B000000, 0x18000000, ((5, 19, 0),), 2),
+    ),
+    c.EM_PPC64: (
+        Form(0xFC000002, 0x48000000, ((2, 24, 0),), 2),
+        Form(0xFC000002, 0x40000000, ((2, 14, 0),), 2),
+    ),
+    c.EM_LOONGARCH: (
+        Form(0xF8000000, 0x50000000, ((10, 16, 0), (0, 10, 16)), 2),
+        Form(0xF8000000, 0x40000000, ((10, 16, 0), (0, 5, 16)), 2),
+        Form(0xFC000000, 0x58000000, ((10, 16, 0),), 2),
+        Form(0xFC000000, 0x5C000000, ((10, 16, 0),), 2),
+        Form(0xFC000000, 0x60000000, ((10, 16, 0),), 2),
+        Form(0xFC000000, 0x64000000, ((10, 16, 0),), 2),
+        Form(0xFC000000, 0x68000000, ((10, 16, 0),), 2),
+        Form(0xFC000000, 0x6C000000, ((10, 16, 0),), 2),
+    ),
+}
+
+
+def _fixed(graph: Graph, sections: Ints, relocated: Ints) -> Found:
+    at = _positions(graph, sections, 4)
+    at = at[~_member(relocated, at)]
+    word = _unsigned(graph, at)
+    rows: list[npt.NDArray[np.int64]] = []
+    masks: list[tuple[int, bytes]] = []
+    for number, form in enumerate(_FORMS[graph.elf.machine]):
+        hit: Mask = (word & form.mask) == form.value
+        bits = sum(width for _, width, _ in form.parts)
+        distance = np.zeros(int(hit.sum()), np.int64)
+        keep = 0xFFFFFFFF
+        for bit, width, to in form.parts:
+            field = (1 << width) - 1
+            distance = distance | (((word[hit] >> bit) & field) << to)
+            keep &= ~(field << bit)
+        place = at[hit]
+        target = place + (_signed(distance, bits) << form.shift)
+        leaving = _leaves(graph, sections, place, target)
+        place, target = place[leaving], target[leaving]
+        rows.append(np.stack([place, target, np.full(len(place), number)]))
+        masks += [(int(p), keep.to_bytes(4, "little")) for p in place.tolist()]
+    columns = np.concatenate(rows, axis=1)
+    return Found(columns[0], columns[1], columns[2], masks)
+
+
+# --- s390 --------------------------------------------------------------------------------------------------
+
+# First byte, low half of the second (None: any) → bytes of the distance, which is at offset 2 and counts halves.
+_RELATIVE = {0xC0: ((0, 4, 5), 4), 0xC4: (None, 4), 0xC6: (None, 4), 0xA7: ((4, 5, 6, 7), 2), 0xEC: (None, 2)}
+
+
+def _s390(graph: Graph, sections: Ints, relocated: Ints) -> Found:
+    raw = graph.flat.data
+    at = _positions(graph, sections, 2)
+    first = np.frombuffer(raw, np.uint8)[at]
+    candidates = at[np.isin(first, list(_RELATIVE))]
+    candidates = candidates[~_member(relocated, candidates + 2)]
+    starts = graph.entities.start[: graph.entities.defined]
+    real: list[tuple[int, int, int]] = []
+    wanted = set(candidates.tolist())
+    owners = np.unique(np.searchsorted(starts, candidates, side="right") - 1)
+    for owner in owners.tolist():
+        place, end = int(starts[owner]), int(graph.entities.end[owner])
+        while place < end:
+            if place in wanted and (row := _s390_branch(raw, place)) is not None:
+                real.append(row)
+            place += (2, 4, 4, 6)[raw[place] >> 6]
+    columns = np.array(real, dtype=np.int64).reshape(-1, 3)
+    leaving = _leaves(graph, sections, columns[:, 0], columns[:, 1])
+    columns = columns[leaving]
+    masks = [(int(place) + 2, bytes(int(size))) for place, _, size in columns.tolist()]
+    return Found(columns[:, 0] + 2, columns[:, 1], columns[:, 2], masks)
+
+
+def _s390_branch(raw: bytes, place: int) -> tuple[int, int, int] | None:
+    forms, size = _RELATIVE[raw[place]]
+    if forms is not None and raw[place + 1] & 15 not in forms:
+        return None
+    if raw[place] == 0xEC and raw[place + 5] not in (0x64, 0x65, 0x76, 0x77, 0x7C, 0x7D, 0x7E, 0x7F, 0x44, 0x45):
+        return None
+    distance = int.from_bytes(raw[place + 2 : place + 2 + size], "big", signed=True)
+    return place, place + 2 * distance, size
+
+
+_FINDERS: dict[int, Callable[[Graph, Ints, Ints], Found]] = {
+    c.EM_X86_64: _x86,
+    c.EM_AARCH64: _fixed,
+    c.EM_PPC64: _fixed,
+    c.EM_LOONGARCH: _fixed,
+    c.EM_S390: _s390,
+}

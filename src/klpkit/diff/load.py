@@ -1,0 +1,378 @@
+"""Reads one object into a `Graph`: entities, and references with their targets made plain.
+
+A reference through a section symbol is turned into one to the entity that lies there; where the addend depends on
+what follows the field in its instruction, `klpkit.diff.trailing` tells.  Branches that the assembler resolved by
+itself, between functions of one section, become references too (`klpkit.diff.branches`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from klpkit.diff import branches, lines_fields
+from klpkit.diff.graph import Entities, Flat, Graph, Kind, References
+from klpkit.diff.machine import MACHINES, Machine
+from klpkit.diff.pieces import Starts, entity_starts
+from klpkit.diff.pool import Ints, Pool
+from klpkit.diff.trailing import trailing_bytes
+from klpkit.elf import ElfFile
+from klpkit.elf import constants as c
+from klpkit.elf.special import Role, role, special
+from klpkit.errors import FormatError, RefusedError
+
+GAP = 16
+
+VIA_TABLE = 1 << 16
+"""Added to the type of a reference that goes by way of a table of contents."""
+
+
+@dataclass(slots=True)
+class Relocations:
+    """All relocations of the kept sections as columns; `at` is the flat position of the field."""
+
+    at: Ints
+    section: Ints
+    type: Ints
+    symbol: Ints
+    addend: Ints
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def pick(self, rows: npt.NDArray[Any]) -> Relocations:
+        return Relocations(
+            self.at[rows], self.section[rows], self.type[rows], self.symbol[rows], self.addend[rows]
+        )
+
+
+def load(elf: ElfFile, names: Pool, contents: Pool) -> Graph:
+    """The graph of one relocatable object; `names` and `contents` are shared with the other side.
+
+    `RefusedError` for objects that hold no comparable code: linked images, LTO bytecode, unknown machines.
+    """
+    machine = _machine(elf)
+    _refuse_bytecode(elf)
+    roles = _roles(elf)
+    flat = _flat(elf, roles)
+    relocations = _relocations(elf, flat, machine)
+    symbols = _symbol_columns(elf, flat)
+    _bias(elf, flat, relocations, symbols, machine)
+    starts = entity_starts(elf, flat, roles, relocations, symbols)
+    graph = _graph(elf, flat, roles, starts, names)
+    graph.references = _references(graph, relocations, symbols, machine)
+    data = bytearray(flat.data)
+    branches.add(graph, data, relocations.at, machine)
+    graph.line_fields = lines_fields.mask(graph, data)
+    _drop_padding(graph, machine)
+    graph.entities.content[:] = _contents(graph, bytes(data), contents)
+    return graph
+
+
+def _machine(elf: ElfFile) -> Machine:
+    if not elf.relocatable:
+        hint = "give the object files, or vmlinux.o, from before the final link"
+        raise RefusedError("not-relocatable", f"{elf.path}: no relocatable object", hint=hint)
+    if elf.machine not in MACHINES:
+        known = ", ".join(machine.name for machine in MACHINES.values())
+        hint = f"klpkit diff knows {known}"
+        raise RefusedError("unknown-machine", f"{elf.path}: made for machine {elf.machine}", hint=hint)
+    return MACHINES[elf.machine]
+
+
+def _refuse_bytecode(elf: ElfFile) -> None:
+    slim = elf.symbols.find("__gnu_lto_slim") or (
+        any(name.startswith(".gnu.lto_") for name in elf.sections.names)
+        and not any(int(elf.sections.size[i]) for i in elf.sections.executable)
+        and not len(elf.symbols.defined_functions)
+    )
+    if slim:
+        hint = "link both sides first and diff the linked objects: gcc -r -flinker-output=nolto-rel -o LINKED.o …"
+        raise RefusedError("lto-bytecode", f"{elf.path}: holds GCC's LTO bytecode and no code", hint=hint)
+
+
+def _roles(elf: ElfFile) -> Ints:
+    sections = elf.sections
+    kinds, flags = sections.type.tolist(), sections.flags.tolist()
+    dropped = {c.SHT_NULL, c.SHT_SYMTAB, c.SHT_STRTAB, c.SHT_RELA, c.SHT_REL, c.SHT_GROUP, c.SHT_SYMTAB_SHNDX}
+    found = [
+        int(Role.DROPPED) if kind in dropped else int(role(name, kind, flag))
+        for name, kind, flag in zip(sections.names, kinds, flags, strict=True)
+    ]
+    return np.array(found, dtype=np.int64)
+
+
+def _flat(elf: ElfFile, roles: Ints) -> Flat:
+    sections = elf.sections
+    sizes = sections.size.astype(np.int64)
+    kept = roles != Role.DROPPED
+    empty = sections.type == c.SHT_NOBITS
+    if (kept & (sections.size >= np.uint64(1 << 40))).any():
+        raise FormatError(elf.path, "section header table", "a section of more than a terabyte")
+    order = np.concatenate([np.flatnonzero(kept & ~empty), np.flatnonzero(kept & empty)])
+    filler = bytes(GAP)
+    parts: list[bytes | memoryview] = []
+    for index in np.flatnonzero(kept & ~empty).tolist():
+        parts += (elf.content(index), filler)
+    data = filler + b"".join(parts)
+    base = np.full(len(sections), -1, dtype=np.int64)
+    lengths = sizes[order] + GAP
+    base[order] = GAP + np.cumsum(lengths) - lengths
+    return Flat(base, order, data, len(data), sizes)
+
+
+def _relocations(elf: ElfFile, flat: Flat, machine: Machine) -> Relocations:
+    sections = elf.sections
+    chosen: list[int] = []
+    counts: list[int] = []
+    for index in elf.relocation_sections:
+        number = int(sections.info[index])
+        if number >= len(sections):
+            raise FormatError(elf.path, elf.place(index), f"there is no section {number} to relocate")
+        if flat.base[number] < 0 or not int(sections.size[index]):
+            continue
+        if sections.type[index] == c.SHT_REL:
+            raise RefusedError("implicit-addends", f"{elf.path}: {elf.place(index)} keeps addends in the code")
+        if int(sections.entry_size[index]) != elf.layout.rela.itemsize:
+            raise FormatError(elf.path, elf.place(index), "relocations of an unknown size")
+        if int(sections.size[index]) % elf.layout.rela.itemsize:
+            raise FormatError(elf.path, elf.place(index), "the last relocation is cut")
+        chosen.append(index)
+        counts.append(int(sections.size[index]) // elf.layout.rela.itemsize)
+    rows = np.frombuffer(b"".join(elf.stored(index) for index in chosen), elf.layout.rela)
+    target = np.repeat(sections.info[chosen].astype(np.int64) if chosen else np.empty(0, np.int64), counts)
+    info = rows["info"].astype(np.uint64)
+    offset = rows["offset"].astype(np.uint64)
+    symbol = (info >> np.uint64(32)).astype(np.int64)
+    _check(elf, target, offset, symbol)
+    kind = (info & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    at = flat.base[target] + offset.astype(np.int64)
+    keep = np.flatnonzero(~np.isin(kind, machine.none))
+    keep = keep[np.argsort(at[keep], kind="stable")]
+    return Relocations(at, target, kind, symbol, rows["addend"].astype(np.int64)).pick(keep)
+
+
+def _check(elf: ElfFile, target: Ints, offset: npt.NDArray[np.uint64], symbol: Ints) -> None:
+    bad = (offset >= elf.sections.size[target]) | (symbol >= len(elf.symbols))
+    if bad.any():
+        row = int(np.argmax(bad))
+        problem = f"a relocation at {int(offset[row]):#x} against symbol {int(symbol[row])} can't be right"
+        raise FormatError(elf.path, elf.place(int(target[row])), problem)
+
+
+@dataclass(slots=True)
+class SymbolColumns:
+    """Symbols as a diff sees them: `flat` is -1 for symbols that are not in a kept section.
+
+    `nameless` symbols stand for a place, not for an entity: sections and the compiler's own labels.
+    """
+
+    flat: Ints
+    nameless: npt.NDArray[np.bool_]
+    file: Ints
+
+
+def _symbol_columns(elf: ElfFile, flat: Flat) -> SymbolColumns:
+    symbols = elf.symbols
+    section = symbols.section
+    inside = (section > 0) & (flat.base[np.clip(section, 0, None)] >= 0)
+    sizes = elf.sections.size[np.clip(section, 0, None)]
+    beyond = inside & (symbols.value > sizes)
+    if beyond.any():
+        row = int(np.argmax(beyond))
+        raise FormatError(elf.path, f"symbol {row} ({symbols.names[row]})", "lies outside its section")
+    value = np.where(inside, symbols.value, np.uint64(0)).astype(np.int64)
+    position = np.where(inside, flat.base[np.clip(section, 0, None)] + value, -1)
+    nameless = symbols.type == c.STT_SECTION
+    untyped = np.flatnonzero((symbols.type == c.STT_NOTYPE) & inside & (symbols.bind == c.STB_LOCAL))
+    names = symbols.names
+    label = [row for row in untyped.tolist() if not names[row] or names[row][0] == "$" or names[row][:2] == ".L"]
+    nameless[label] = True
+    files = np.where(symbols.type == c.STT_FILE, np.arange(len(symbols)), 0)
+    file = np.where(symbols.bind == c.STB_LOCAL, np.maximum.accumulate(files), 0)
+    return SymbolColumns(position, nameless, file)
+
+
+def _bias(elf: ElfFile, flat: Flat, relocations: Relocations, symbols: SymbolColumns, machine: Machine) -> None:
+    """Make `addend` of references in code count from the place that the instruction means."""
+    if not machine.bias:
+        return
+    code = (elf.sections.flags[relocations.section] & np.uint64(c.SHF_EXECINSTR)) != 0
+    size = 64
+    bias = np.zeros(size, np.int64)
+    for kind, value in machine.bias.items():
+        if kind < size:
+            bias[kind] = value
+    kinds = np.clip(relocations.type, 0, size - 1)
+    relocations.addend += np.where(code, bias[kinds], 0)
+    if machine.trailing:
+        rows = np.flatnonzero(code & np.isin(relocations.type, machine.trailing))
+        relocations.addend[rows] += trailing_bytes(elf, flat, relocations.at[rows], relocations.section[rows])
+
+
+def _graph(elf: ElfFile, flat: Flat, roles: Ints, starts: Starts, names: Pool) -> Graph:
+    symbols = elf.symbols
+    outside = np.flatnonzero((starts.flat_of_symbol < 0) & (symbols.type != c.STT_FILE))
+    defined = len(starts.start)
+    row = np.concatenate([starts.symbol, outside])
+    named = row >= 0
+    safe = np.clip(row, 0, None)
+    all_names = symbols.names
+    numbers = names.numbers(all_names[r] if r >= 0 else "" for r in row.tolist())
+    kind = np.full(len(row), int(Kind.ANONYMOUS), np.int64)
+    of_type = np.full(16, int(Kind.LABEL), np.int64)
+    of_type[[c.STT_FUNC, c.STT_GNU_IFUNC]] = Kind.FUNCTION
+    of_type[[c.STT_OBJECT, 6, 5]] = Kind.OBJECT
+    kind[named] = of_type[symbols.type[safe[named]]]
+    section = symbols.section[outside]
+    special = {c.SHN_ABS - 0x10000: Kind.ABSOLUTE, c.SHN_COMMON - 0x10000: Kind.COMMON}
+    kind[defined:] = [int(special.get(s, Kind.EXTERNAL)) for s in section.tolist()]
+    blank = np.zeros(len(outside), np.int64)
+    entities = Entities(
+        start=np.concatenate([starts.start, blank]),
+        end=np.concatenate([starts.end, blank]),
+        section=np.concatenate([starts.section, blank]),
+        role=np.concatenate([roles[starts.section], np.full(len(outside), int(Role.UNKNOWN))]),
+        kind=kind,
+        symbol=row,
+        name=numbers,
+        content=np.full(len(row), -1, np.int64),
+        local=named & (symbols.bind[safe] == c.STB_LOCAL),
+        file=np.where(named, starts.file_of_symbol[safe], 0),
+        defined=defined,
+    )
+    none = np.empty(0, np.int64)
+    empty = References(none, none, none, none, none)
+    things = names.things
+    text = [str(things[number]) for number in numbers.tolist()]
+    return Graph(elf, str(elf.path), flat, entities, empty, text, roles, starts.aliases, {})
+
+
+def _references(graph: Graph, relocations: Relocations, symbols: SymbolColumns, machine: Machine) -> References:
+    """The references behind all relocations."""
+    entities = graph.entities
+    starts = entities.start[: entities.defined]
+    owner = np.searchsorted(starts, relocations.at, side="right") - 1
+    target, offset = _targets(graph, relocations, symbols, owner)
+    at = relocations.at - starts[owner] if len(owner) else relocations.at
+    return _through_tables(graph, References(owner, at, relocations.type, target, offset))
+
+
+def _through_tables(graph: Graph, references: References) -> References:
+    """References by way of an address in a table of contents, as references to what lies there."""
+    entities = graph.entities
+    tables = [s for name in (".toc", ".got") for s in graph.elf.sections.find(name) if graph.flat.base[s] >= 0]
+    if not tables:
+        return references
+    entry = np.isin(entities.section, tables) & (entities.role == Role.CONSTANTS)
+    held = np.bincount(references.owner, minlength=len(entities))
+    row_of = np.full(len(entities), -1, np.int64)
+    rows = np.flatnonzero(entry[references.owner] & (held[references.owner] == 1) & (references.at == 0))
+    row_of[references.owner[rows]] = rows
+    through = row_of[references.target]
+    use = (through >= 0) & (references.offset == 0) & ~entry[references.owner]
+    hop = through[use]
+    target, offset, kind = references.target.copy(), references.offset.copy(), references.type.copy()
+    target[use], offset[use] = references.target[hop], references.offset[hop]
+    kind[use] += VIA_TABLE
+    return References(references.owner, references.at, kind, target, offset)
+
+
+def _targets(graph: Graph, relocations: Relocations, symbols: SymbolColumns, owner: Ints) -> tuple[Ints, Ints]:
+    entities, flat = graph.entities, graph.flat
+    defined = entities.defined
+    starts = entities.start[:defined]
+    place = symbols.flat[relocations.symbol]
+    nameless = symbols.nameless[relocations.symbol]
+    inside = place >= 0
+    aim = place + relocations.addend
+    aim -= np.where(nameless & inside, _table_skew(graph, relocations, owner), 0)
+    section = np.clip(graph.elf.symbols.section[relocations.symbol], 0, None)
+    low = flat.base[section]
+    # A place before the section or past its end belongs to its nearest entity.
+    lookup = np.where(nameless, np.clip(aim, low, np.maximum(low, low + flat.sizes[section] - 1)), place)
+    entity = np.searchsorted(starts, lookup, side="right") - 1
+    row_of_symbol = np.full(len(graph.elf.symbols), 0, np.int64)
+    row_of_symbol[entities.symbol[defined:]] = np.arange(defined, len(entities))
+    target = np.where(inside, entity, row_of_symbol[relocations.symbol])
+    offset = np.where(inside, aim - (starts[np.clip(entity, 0, None)] if defined else 0), relocations.addend)
+    return target, offset
+
+
+def _table_skew(graph: Graph, relocations: Relocations, owner: Ints) -> Ints:
+    """What to take off the addends in relative jump tables: entries count from the table, not from themselves."""
+    entities = graph.entities
+    if not len(owner):
+        return np.zeros(0, np.int64)
+    table = (entities.role[owner] == Role.RODATA) & (entities.kind[owner] == Kind.ANONYMOUS)
+    relative = np.isin(relocations.type, RELATIVE[graph.elf.machine])
+    return np.where(table & relative, relocations.at - entities.start[owner], 0)
+
+
+# 32-bit relocations relative to their own place, as jump tables have them.
+RELATIVE = {
+    c.EM_X86_64: (2,),
+    c.EM_AARCH64: (261,),
+    c.EM_PPC64: (26,),
+    c.EM_S390: (5,),
+    c.EM_LOONGARCH: (99,),
+}
+
+
+def _drop_padding(graph: Graph, machine: Machine) -> None:
+    """Take bytes that only fill space between entities out of the comparison."""
+    entities, references = graph.entities, graph.references
+    used = np.zeros(len(entities), dtype=bool)
+    used[references.owner] = True
+    used[references.target] = True
+    blank = (entities.kind == Kind.ANONYMOUS) & ~used
+    blank &= np.isin(entities.role, (Role.TEXT, Role.DATA, Role.RODATA, Role.PIECES))
+    verdicts: dict[bytes, bool] = {}
+    for entity in np.flatnonzero(blank).tolist():
+        content = graph.bytes_of(entity)
+        if content not in verdicts:
+            code = entities.role[entity] in (Role.TEXT, Role.PIECES)
+            filler = machine.padding.fullmatch(content) is not None if code else not content.strip(b"\0")
+            verdicts[content] = filler
+        if verdicts[content]:
+            entities.role[entity] = Role.DROPPED
+
+
+def _contents(graph: Graph, data: bytes, contents: Pool) -> Ints:
+    """The content number of every entity; equal numbers mean equal bytes and sort of thing."""
+    entities = graph.entities
+    defined = entities.defined
+    starts, ends = entities.start[:defined].tolist(), entities.end[:defined].tolist()
+    stored = graph.flat.stored
+    things: list[Any] = [
+        data[start:end] if start < stored else end - start for start, end in zip(starts, ends, strict=True)
+    ]
+    for entity, extra in _partners(graph).items():
+        things[entity] = (things[entity], extra)
+    symbols = graph.elf.symbols
+    for row in entities.symbol[defined:].tolist():
+        section = int(symbols.section[row])
+        things.append(("value", int(symbols.value[row]), int(symbols.size[row])) if section else "outside")
+    return contents.numbers(things)
+
+
+def _partners(graph: Graph) -> dict[int, bytes]:
+    """Entity → the entry of the same number in the section that goes with its own (ORC data)."""
+    found: dict[int, bytes] = {}
+    names = graph.elf.sections.names
+    for section in np.unique(graph.entities.section[graph.entities.role == Role.SITES]).tolist():
+        row = special(names[section])
+        if row is None or not row.partner:
+            continue
+        members = np.flatnonzero(graph.entities.section[: graph.entities.defined] == section).tolist()
+        partners = graph.elf.sections.find(row.partner)
+        blob = bytes(graph.elf.content(partners[0])) if len(partners) == 1 else b""
+        if not blob or len(blob) % len(members):
+            graph.entities.role[members] = Role.UNKNOWN
+            continue
+        size = len(blob) // len(members)
+        found.update({entity: blob[i * size : (i + 1) * size] for i, entity in enumerate(members)})
+    return found

@@ -1,0 +1,367 @@
+"""What stands in the way of a live patch: one small check each, every finding with a slug of `docs/reasons.md`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from klpkit.diff.compare import Comparison
+from klpkit.diff.graph import Graph, Kind
+from klpkit.diff.model import Data, Function, Obstacle, Status
+from klpkit.diff.names import declared
+from klpkit.diff.union import CODE, STATE
+from klpkit.elf import constants as c
+from klpkit.elf.arch import Architecture, architecture
+from klpkit.elf.special import Role, special
+from klpkit.impact.forbidden import forbidden_section
+
+# Flags and keys that a macro makes, one for each place: a new copy of one changes nothing that matters.
+ONCE = frozenset(
+    {"__key", "__warned", "__already_done", "__print_once", "__do_once_done", "__once", "___done", "___once_key"}
+)
+
+Check = Callable[[Comparison, tuple[Function, ...], tuple[Data, ...]], Iterator[Obstacle]]
+
+
+def obstacles(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> tuple[Obstacle, ...]:
+    """Everything that a live patch can't carry, in order of slug and symbol."""
+    found = {obstacle for check in _CHECKS for obstacle in check(result, functions, data)}
+    return tuple(sorted(found, key=lambda o: (o.slug, o.symbol, o.evidence)))
+
+
+def _forbidden_code(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    traced = {result.both.name_of(row) for row in ftrace_locations(result)}
+    for function in functions:
+        slug = forbidden_section(function.section, function.name in traced)
+        if slug and function.status is not Status.GONE:
+            evidence = f"{function.status} code in {function.section}"
+            yield Obstacle(slug, function.name, evidence, _FORBIDDEN_ADVICE.get(slug, _OTHER_ADVICE))
+
+
+_FORBIDDEN_ADVICE = {
+    "init-code": "leave it alone and mend what it has set up in a patch callback",
+    "exit-code": "leave it alone and change what it calls",
+}
+_OTHER_ADVICE = "leave it alone and change a traced caller or callee"
+
+# What recordmcount leaves at an entry where it has taken the profiling call away.
+ENTRY_NOPS = {c.EM_X86_64: b"\x0f\x1f\x44\x00\x00"}
+
+
+def _no_ftrace(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> Iterator[Obstacle]:
+    traced = ftrace_locations(result)
+    for row in result.causes:
+        partner = int(result.found.partner[row])
+        if row >= result.both.split or partner < 0 or row in traced:
+            continue
+        if forbidden_section(result.both.original.section_name(row), traced=False):
+            continue
+        name = result.both.name_of(row)
+        yield Obstacle(
+            "no-ftrace-location",
+            name,
+            "no entry in a list of ftrace locations and no profiling call at its start",
+            "patch its callers instead (mark it __always_inline, or rename it and change them)",
+        )
+
+
+def ftrace_locations(result: Comparison) -> set[int]:
+    """The functions of the original that ftrace can redirect, as rows."""
+    both = result.both
+    graph = both.original
+    facts = architecture(graph.elf.machine, graph.elf.byte_order)
+    if facts is None:
+        return set()
+    names = graph.elf.sections.names
+    listed = [i for i, name in enumerate(names) if any(name.startswith(s) for s in facts.site_sections)]
+    entries = np.flatnonzero(np.isin(graph.entities.section[: graph.entities.defined], listed))
+    owners = result.site_owner[entries]
+    traced = set(owners[owners >= 0].tolist())
+    for call in facts.entry_calls:
+        for target in [e for e, name in enumerate(graph.names) if name == call]:
+            traced.update(_called_early(graph, target, facts.site_after))
+    nop = ENTRY_NOPS.get(graph.elf.machine)
+    if nop is not None:
+        traced.update(row for row in result.causes if row < both.split and _starts_with(graph, row, nop, facts))
+    return traced
+
+
+def _starts_with(graph: Graph, row: int, nop: bytes, facts: Architecture) -> bool:
+    code = graph.bytes_of(row)
+    for pad in facts.landing_pads:
+        code = code.removeprefix(pad)
+    return code.startswith(nop)
+
+
+def _called_early(graph: Graph, target: int, reach: int) -> list[int]:
+    rows, first = graph.users
+    use = rows[int(first[target]) : int(first[target + 1])]
+    early = graph.references.at[use] <= reach + 8
+    owners: list[int] = graph.references.owner[use][early].tolist()
+    return owners
+
+
+def _changed_state(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    used = _changed_names(functions)
+    for item in data:
+        if item.status is not Status.CHANGED:
+            continue
+        local = declared(item.name) is not None
+        sizes = f"{item.sizes[0]} bytes became {item.sizes[1]}"
+        if item.read_only and item.what != "read-only":
+            if not used.intersection(item.users):
+                evidence = f"the constant in {item.section} differs, and code outside of the patch reads it"
+                yield Obstacle(
+                    "changed-constant", item.name, evidence, "give the changed functions a new constant"
+                )
+        elif item.what == "size":
+            slug = "static-local-layout" if local else "changed-data-size"
+            advice = "keep the object as it is and put the new fields into a shadow variable"
+            yield Obstacle(slug, item.name, f"{item.section}: {sizes}", advice)
+        elif item.what == "read-only":
+            advice = "leave its const as it was, or give the changed functions a new object"
+            yield Obstacle("changed-data", item.name, f"{item.section}: became read-only or writable", advice)
+        else:
+            evidence = f"{item.section}: its {item.what} differs; the running object already has its contents"
+            advice = "leave the initialiser alone and change the value in a patch callback"
+            yield Obstacle("changed-data", item.name, evidence, advice)
+
+
+def _changed_names(functions: tuple[Function, ...]) -> set[str]:
+    changed = [function for function in functions if function.status is not Status.GONE]
+    return {function.name for function in changed} | {function.patched_name for function in changed}
+
+
+def _shared_constants(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    """Constants that other objects can see keep their old contents there."""
+    both = result.both
+    for row in sorted(result.constants):
+        if row >= both.split or both.sort[row] != STATE or both.original.entities.local[row]:
+            continue
+        if both.name_of(row):
+            evidence = f"a global constant in {both.original.section_name(row)} differs; other objects read it too"
+            advice = "leave it alone and give the changed functions a constant of their own"
+            yield Obstacle("changed-constant", both.name_of(row), evidence, advice)
+
+
+def _doubtful_state(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    """Static locals that may be the same one, of functions that changed too much to tell."""
+    both = result.both
+    free = [row for row in result.unmatched if both.sort[row] == STATE and both.role[row] == Role.DATA]
+    gone = [row for row in free if row < both.split and both.declared[row] >= 0]
+    for row in gone:
+        name = declared(both.name_of(row)) or both.name_of(row)
+        if name.rsplit(".", 1)[-1] in ONCE:
+            continue
+        mine = {int(result.found.partner[user]) for user in both.original.users_of(row).tolist()}
+        for other in free:
+            if other < both.split or both.declared[other] != both.declared[row]:
+                continue
+            theirs = {int(user) + both.split for user in both.patched.users_of(other - both.split)}
+            if mine & theirs - {-1}:
+                evidence = f"{both.name_of(row)} and {both.name_of(other)} may be the same variable"
+                advice = "give the variables distinct names, or change less of the function at once"
+                yield Obstacle("doubtful-static-local", both.name_of(row), evidence, advice)
+
+
+def _anchored_state(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    """State without users is reached by a distance from its neighbours: which is which can't be told."""
+    both = result.both
+    for row in result.unmatched:
+        graph, entity = both.side(row)
+        if both.sort[row] != STATE or both.role[row] != Role.DATA or both.declared[row] < 0:
+            continue
+        name = declared(both.name_of(row)) or both.name_of(row)
+        if len(graph.users_of(entity)) or not name or name.rsplit(".", 1)[-1] in ONCE:
+            continue
+        evidence = f"nothing refers to it by name; code reaches it by its place in {graph.section_name(entity)}"
+        yield Obstacle(
+            "section-anchor", both.name_of(row), evidence, "compile both sides with -fno-section-anchors"
+        )
+
+
+def _registries(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> Iterator[Obstacle]:
+    both = result.both
+    for row in result.entries:
+        graph, entity = both.side(row)
+        section = graph.section_name(entity)
+        table = special(section)
+        symbol = both.name_of(row) or _first_target(graph, entity) or section
+        which = "new" if row >= both.split else "gone or different"
+        if both.role[row] == Role.REGISTRY and table is not None:
+            evidence = f"a {which} entry in {section}, which is only read at boot or load"
+            yield Obstacle(table.slug or "registration", symbol, evidence, "register it in a patch callback")
+        elif both.role[row] == Role.UNKNOWN:
+            yield _unknown(section, symbol, f"{which} contents")
+        elif both.role[row] in (Role.RODATA, Role.PIECES):
+            evidence = (
+                f"{which} bytes at {_place(graph, entity):#x} of {section} that nothing is known to refer to"
+            )
+            yield Obstacle("unexplained-change", symbol, evidence, "compile both sides with -fdata-sections")
+        elif table is not None and table.slug == "module-information" and not _imports(graph, entity):
+            evidence = f"{which} contents of {section}"
+            yield Obstacle("module-information", symbol, evidence, "a patch can't change its target's information")
+    for row in result.loose_sites:
+        graph, entity = both.side(row)
+        evidence = f"an entry of {graph.section_name(entity)} differs and belongs to no function"
+        yield Obstacle("unexplained-change", _first_target(graph, entity) or "?", evidence, "report this object")
+
+
+def _place(graph: Graph, entity: int) -> int:
+    """Where an entity begins in its section."""
+    return int(graph.entities.start[entity] - graph.flat.base[graph.entities.section[entity]])
+
+
+def _imports(graph: Graph, entity: int) -> bool:
+    return bool(re.match(rb"(?:[\w-]+\.)?import_ns=", graph.bytes_of(entity)))
+
+
+def _unknown(section: str, symbol: str, what: str) -> Obstacle:
+    hint = f"say what {section} holds (a row in klpkit/elf/special.py), or leave it out of both objects"
+    return Obstacle("unknown-special-section", symbol, f"{section}: {what}", hint)
+
+
+def _first_target(graph: Graph, entity: int) -> str:
+    targets = graph.references.target[graph.references_of(entity)].tolist()
+    return next((graph.names[target] for target in targets if graph.names[target]), "")
+
+
+def _unknown_users(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    """Sections that nobody has described and that refer to code that changed."""
+    both = result.both
+    for side, graph in enumerate((both.original, both.patched)):
+        shift = side * both.split
+        owner = graph.references.owner
+        rows = np.flatnonzero((graph.entities.role[owner] == Role.UNKNOWN) & (owner < graph.entities.defined))
+        for row in rows.tolist():
+            target = int(graph.references.target[row]) + shift
+            if both.sort[target] != CODE:
+                continue
+            function = result.function_of(target)
+            if function in result.causes or function in result.unmatched:
+                yield _unknown(
+                    graph.section_name(int(owner[row])), both.name_of(function), "refers to code that changed"
+                )
+
+
+def _unnamed_code(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    both = result.both
+    rows = set(result.causes) | {row for row in result.unmatched if both.sort[row] == CODE}
+    for row in sorted(rows):
+        if both.name_of(row) or row in result.home:
+            continue
+        graph, entity = both.side(row)
+        evidence = f"code without a symbol at {_place(graph, entity):#x} of {graph.section_name(entity)} differs"
+        yield Obstacle("unnamed-code", graph.section_name(entity), evidence, "give the code a symbol")
+
+
+def _groups(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> Iterator[Obstacle]:
+    left, right = _signatures(result.both.original), _signatures(result.both.patched)
+    for name in sorted(left ^ right):
+        which = "new" if name in right else "gone"
+        advice = "keep the code that makes it out of the patch"
+        yield Obstacle("section-group", name, f"a {which} section group: a linker may keep another copy", advice)
+
+
+def _signatures(graph: Graph) -> set[str]:
+    names = graph.elf.symbols.names
+    found = set()
+    for group in graph.elf.groups():
+        symbol = int(graph.elf.sections.info[group.section])
+        section = int(graph.elf.symbols.section[symbol])
+        found.add(names[symbol] or (graph.elf.sections.names[section] if section > 0 else ""))
+    return found
+
+
+def _sibling_calls(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    """ppc64: a jump to another function leaves no room to restore the TOC pointer of a module."""
+    both = result.both
+    graph = both.patched
+    if graph.elf.machine != c.EM_PPC64:
+        return
+    for row in result.causes:
+        partner = int(result.found.partner[row])
+        if row >= both.split or partner < 0:
+            continue
+        entity = partner - both.split
+        code, span = graph.bytes_of(entity), graph.references_of(entity)
+        for index in range(span.start, span.stop):
+            at, target = int(graph.references.at[index]), int(graph.references.target[index])
+            word = int.from_bytes(code[at : at + 4], "little")
+            if word & 0xFC000003 == 0x48000000 and target != entity:
+                evidence = f"a jump at {at:#x} to {graph.names[target] or 'another function'} in place of a call"
+                advice = 'add __attribute__((optimize("-fno-optimize-sibling-calls"))) to its definition'
+                yield Obstacle("sibling-call", both.name_of(row), evidence, advice)
+                break
+
+
+def _aliases(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> Iterator[Obstacle]:
+    both = result.both
+    lone = {both.name_of(row): row for row in result.unmatched if both.sort[row] == CODE and both.name_of(row)}
+    for side, graph in enumerate((both.original, both.patched)):
+        names = graph.elf.symbols.names
+        for entity, rows in graph.aliases.items():
+            for name in (names[row] for row in rows):
+                row = lone.get(name, -1)
+                if row >= 0 and (row < both.split) == bool(side):
+                    evidence = f"{name} and {graph.names[entity]} share one body on one side only"
+                    advice = "patch both names by hand, or keep the two functions equal"
+                    yield Obstacle("alias-changed", name, evidence, advice)
+
+
+def _crc(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> Iterator[Obstacle]:
+    both = result.both
+    rows = [row for row in result.bytes_differ if both.kind[row] == Kind.ABSOLUTE and row < both.split]
+    for row in rows:
+        name = both.name_of(row)
+        slug = "export" if name.startswith("__crc_") else "unexplained-change"
+        advice = "keep the types of exported functions as they are"
+        yield Obstacle(slug, name, "its absolute value differs", advice)
+
+
+_CHECKS: tuple[Check, ...] = (
+    _forbidden_code,
+    _no_ftrace,
+    _changed_state,
+    _shared_constants,
+    _doubtful_state,
+    _anchored_state,
+    _registries,
+    _unknown_users,
+    _unnamed_code,
+    _groups,
+    _sibling_calls,
+    _aliases,
+    _crc,
+)
+
+
+def notes(result: Comparison) -> tuple[str, ...]:
+    """What differs and matters to people only."""
+    both = result.both
+    found = set()
+    for row in result.entries:
+        graph, entity = both.side(row)
+        table = special(graph.section_name(entity))
+        if both.role[row] == Role.INFORMATION and table is not None:
+            which = "new" if row >= both.split else "gone or different"
+            found.add(f"{which} entries in {graph.section_name(entity)} ({table.slug})")
+    return tuple(sorted(found))
