@@ -41,6 +41,7 @@ COLUMNS = {
     "user": np.int32,
     "cause": np.uint8,
 }
+_EQUALLY_LONG = (list(COLUMNS)[:7], list(COLUMNS)[7:])
 STRING_COLUMNS = {"string_starts": np.int64, "string_bytes": np.uint8}
 # Tables kept; each is about 60 MB for 1,000,000 clone records.
 KEPT = 16
@@ -94,7 +95,8 @@ def _columns(data: mmap.mmap) -> tuple[dict[str, npt.NDArray[Any]], list[str]] |
             at += _padded(columns[name].nbytes)
     except (ValueError, KeyError, TypeError):
         return None
-    return (columns, warnings) if at == len(data) else None
+    whole = at == len(data) and all(len({lengths[name] for name in names}) == 1 for names in _EQUALLY_LONG)
+    return (columns, warnings) if whole else None
 
 
 def _table(columns: dict[str, npt.NDArray[Any]], warnings: list[str]) -> EffectTable:

@@ -8,7 +8,7 @@ dumps hold hundreds of thousands, so a table of effects is a few numpy columns o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +193,21 @@ class EffectTable:
     def effects(self) -> Iterator[Effect]:
         """Every effect as an object: for small tables and tests."""
         return (self.effect(row) for row in range(len(self)))
+
+
+def with_joins(table: EffectTable, pairs: Iterable[tuple[int, int]]) -> EffectTable:
+    """`table` with `same-function` effects in both directions for every pair of rows."""
+    both = sorted({(a, b) for one, other in pairs for a, b in ((one, other), (other, one))})
+    columns = np.array(both, dtype=np.int32).reshape(len(both), 2)
+    count = len(both)
+    return replace(
+        table,
+        body=np.concatenate((table.body, columns[:, 0])),
+        user=np.concatenate((table.user, columns[:, 1])),
+        cause=np.concatenate((table.cause, np.full(count, cause_code("same-function"), dtype=np.uint8))),
+        where_file=np.concatenate((table.where_file, np.full(count, -1, dtype=np.int32))),
+        where_line=np.concatenate((table.where_line, np.zeros(count, dtype=np.int32))),
+    )
 
 
 class EffectBuilder:
