@@ -1,6 +1,7 @@
 """ELF64 object files as arrays: reading, writing, and one small table an architecture.
 
-`ElfFile.open(path)` reads any ELF64 file.  Numbers of the format are in `klpkit.elf.constants`, facts of the
+`ElfFile.open(path)` reads any ELF64 file; `ElfObject.read(path)` is a relocatable object that can be changed and
+written.  Numbers of the format are in `klpkit.elf.constants`, facts of the
 architectures in `klpkit.elf.arch`.  Names are loaded when first used: the architecture tables serve programs
 that can't afford to import numpy.
 """
@@ -11,6 +12,15 @@ TYPE_CHECKING = False  # known to type checkers; importing `typing` would cost m
 if TYPE_CHECKING:
     from typing import Any
 
+    from klpkit.elf.model import (
+        SYMBOLS,
+        ElfObject,
+        ObjGroup,
+        ObjRelocation,
+        ObjRelocations,
+        ObjSection,
+        ObjSymbol,
+    )
     from klpkit.elf.notes import Group, Note
     from klpkit.elf.reader import ElfFile
     from klpkit.elf.relocations import Relocation, RelocationTable
@@ -18,9 +28,16 @@ if TYPE_CHECKING:
     from klpkit.elf.symbols import Symbol, SymbolTable
 
 __all__ = [
+    "SYMBOLS",
     "ElfFile",
+    "ElfObject",
     "Group",
     "Note",
+    "ObjGroup",
+    "ObjRelocation",
+    "ObjRelocations",
+    "ObjSection",
+    "ObjSymbol",
     "Relocation",
     "RelocationTable",
     "Section",
@@ -30,9 +47,16 @@ __all__ = [
 ]
 
 _HOMES = {
+    "SYMBOLS": "model",
     "ElfFile": "reader",
+    "ElfObject": "model",
     "Group": "notes",
     "Note": "notes",
+    "ObjGroup": "model",
+    "ObjRelocation": "model",
+    "ObjRelocations": "model",
+    "ObjSection": "model",
+    "ObjSymbol": "model",
     "Relocation": "relocations",
     "RelocationTable": "relocations",
     "Section": "sections",

@@ -59,6 +59,16 @@ class ElfFile:
             raise UserError(f"{path}: {error.strerror}", hint="name an object file that can be read") from error
 
     @property
+    def ident(self) -> bytes:
+        """The first 16 bytes (`e_ident`)."""
+        return bytes(self._data[:16])
+
+    @property
+    def name_section(self) -> int:
+        """The number of the string table with the names of sections."""
+        return self._name_section
+
+    @property
     def byte_order(self) -> str:
         """`<` for little endian, `>` for big endian, as in `struct`."""
         return self.layout.order
