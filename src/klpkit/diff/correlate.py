@@ -60,6 +60,7 @@ def correlate(both: Union) -> Correlation:
     if not _anything_free(found):
         return found
     steps = (
+        _by_unique_content,
         _by_users,
         _by_parent,
         _by_content,
@@ -256,11 +257,17 @@ def _content_known(found: Correlation, unmatched_code: bool) -> Mask:
     return known
 
 
-def _by_content(found: Correlation) -> bool:
-    """Code that no user tells apart: the same content with the same references.
+def _by_unique_content(found: Correlation) -> bool:
+    """Code whose content and references occur once on either side."""
+    return _same_code(found, copies=False)
 
-    Several copies that are equal on both sides are interchangeable; a name or their order decides.
-    """
+
+def _by_content(found: Correlation) -> bool:
+    """Copies of one content that no user tells apart are interchangeable; their names' order decides."""
+    return _same_code(found, copies=True)
+
+
+def _same_code(found: Correlation, *, copies: bool) -> bool:
     both = found.both
     rows = np.flatnonzero((found.partner < 0) & (both.declared >= 0) & (both.sort == CODE))
     if not (len(rows) and rows[0] < both.split <= rows[-1]):
@@ -273,7 +280,7 @@ def _by_content(found: Correlation) -> bool:
         group = rows[inverse == number]
         a = sorted((row for row in group.tolist() if row < both.split), key=both.name_of)
         b = sorted((row for row in group.tolist() if row >= both.split), key=both.name_of)
-        if len(a) == 1 or _interchangeable(found, group):
+        if len(a) == 1 or (copies and _interchangeable(found, group)):
             found.match(np.array(a), np.array(b))
             changed = True
     return changed
