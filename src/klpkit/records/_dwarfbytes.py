@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,11 +39,6 @@ class Section:
         count = max(0, len(self.data) - size + 1)
         return np.ndarray((count,), f"{self.order}u{size}", self.bytes if count else b"", 0, (1,))
 
-    @cached_property
-    def text(self) -> bytes:
-        """A copy of all bytes, for searching."""
-        return bytes(self.data)
-
     def error(self, position: int, problem: str) -> FormatError:
         return FormatError(self.path, f"{self.name}+{position:#x}", problem, hint="the file is cut or broken")
 
@@ -65,13 +59,22 @@ class Section:
 
     def string(self, position: int) -> str:
         """The zero-terminated string at `position`."""
-        end = self.text.find(b"\0", position)
-        if end < 0 or position < 0:
-            raise IndexError(position)
-        return self.text[position:end].decode(errors="surrogateescape")
+        size = 64
+        while position >= 0:
+            piece = bytes(self.data[position : position + size])
+            end = piece.find(b"\0")
+            if end >= 0:
+                return piece[:end].decode(errors="surrogateescape")
+            if len(piece) < size:
+                break
+            size *= 8
+        raise IndexError(position)
 
     def leb(self, position: Ints, *, signed: bool = False) -> tuple[Ints, Ints]:
         """The LEB128 numbers at `position`, cut to 64 bits, and where each ends."""
+        first = self.bytes.take(position)
+        if not signed and (not first.size or first.max() < 0x80):
+            return first.astype(np.int64), position + 1
         value = np.zeros(len(position), np.int64)
         end = position.copy()
         live = np.arange(len(position))
@@ -130,3 +133,18 @@ class Section:
 
 
 _BLOCK_SIZES = {Ending.BLOCK1: 1, Ending.BLOCK2: 2, Ending.BLOCK4: 4}
+
+
+def members(values: Ints, known: Ints) -> npt.NDArray[np.bool_]:
+    """Which of `values` are in `known`, which is sorted."""
+    if not len(known):
+        return np.zeros(len(values), np.bool_)
+    place = np.searchsorted(known, values)
+    found: npt.NDArray[np.bool_] = known.take(np.minimum(place, len(known) - 1)) == values
+    return found
+
+
+def sorted_once(values: Ints) -> Ints:
+    """`values` sorted, each once; `numpy.unique` hashes, which is slower for positions."""
+    ordered = np.sort(values)
+    return ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.records import _dwarfforms as d
-from klpkit.records._dwarfbytes import Section
+from klpkit.records._dwarfbytes import Section, members, sorted_once
 from klpkit.records._dwarfshapes import Shapes
 from klpkit.records._dwarfunits import Units
 from klpkit.records._dwarfvalues import ABSENT, Values
@@ -83,7 +83,7 @@ def read_functions(info: Section, units: Units, shapes: Shapes, values: Values, 
 def _closure(info: Section, units: Units, shapes: Shapes, values: Values, positions: Ints) -> dict[str, Ints]:
     """The attributes of the DIEs at `positions` and of all that they refer to, sorted by position."""
     parts: list[dict[str, Ints]] = []
-    todo = known = np.unique(positions)
+    todo = known = sorted_once(positions)
     while todo.size:
         unit = _unit_of(info, units, todo)
         shape, _ = values.shape(todo, unit)
@@ -92,8 +92,9 @@ def _closure(info: Section, units: Units, shapes: Shapes, values: Values, positi
             raise info.error(int(todo[np.argmax(wrong)]), "not the subprogram that a reference says it is")
         parts.append(_attributes(values, todo, unit))
         links = np.concatenate([parts[-1]["origin"], parts[-1]["specification"]])
-        todo = np.setdiff1d(links[links != ABSENT], known)
-        known = np.union1d(known, todo)
+        links = sorted_once(links[links != ABSENT])
+        todo = links[~members(links, known)]
+        known = np.sort(np.concatenate([known, todo]))
     if not parts:
         parts.append(_attributes(values, known, known))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

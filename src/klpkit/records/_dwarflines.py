@@ -8,22 +8,33 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from klpkit.records import _dwarfforms as d
 from klpkit.records._dwarfbytes import Section
-from klpkit.records._dwarfforms import Format
+from klpkit.records._dwarfforms import Ending, Format
 from klpkit.records._dwarfsections import DebugSections
 from klpkit.records._dwarfshapes import leb
+
+Ints = npt.NDArray[np.int64]
 
 # Content types of an entry (DW_LNCT_…).
 PATH, DIRECTORY = 1, 2
 
+# A name is known by its section and its offset there: `pool << POOL_SHIFT | offset`; `NOTHING` has none.
+POOL_SHIFT = 48
+POOLS = (".debug_line", ".debug_str", ".debug_line_str")
+_POOL_OF_FORM = {d.FORM_STRING: 0, d.FORM_STRP: 1, d.FORM_LINE_STRP: 2}
+NOTHING = -1
+
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One directory or file: its name and the directory that it is in."""
+class _Entries:
+    """Directories or files by number: the name of each, and the number of the directory that it is in."""
 
-    name: str
-    directory: int = 0
+    names: Ints
+    directories: Ints
 
 
 class FileTables:
@@ -32,171 +43,158 @@ class FileTables:
     def __init__(self, sections: DebugSections) -> None:
         self._sections = sections
         self._line = sections[".debug_line"]
-        self._tables: dict[int, _FileTable] = {}
-        self._paths: dict[tuple[str, str], str] = {}
+        self._paths: dict[tuple[int, int], str] = {}
 
-    def name(self, table: int, address_size: int, file: int) -> str:
-        """The path of file number `file` in the table at offset `table`; empty where it has no such file.
+    def paths(self, table: Ints, number: Ints) -> list[str]:
+        """The paths of files by number in the tables at offset `table` (in order); empty where there is none.
 
         Directories are as the compiler was given them; those that are not absolute start at the unit's
         compilation directory.
         """
-        known = self._tables.get(table)
+        found: list[str] = []
+        cuts = np.flatnonzero(np.diff(table)) + 1
+        for start, numbers in zip([0, *cuts.tolist()], np.split(number, cuts), strict=True):
+            if numbers.size:
+                found += self._paths_of(int(table[start]), numbers)
+        return found
+
+    def _paths_of(self, table: int, number: Ints) -> list[str]:
+        directories, files = _read_table(self._line, table)
+        inside = number < len(files.names)
+        row = np.where(inside, number, 0)
+        if not len(files.names):
+            return [""] * len(number)
+        directory = files.directories.take(row)
+        if (directory >= max(1, len(directories.names))).any():
+            raise self._line.error(table, "a file in a directory that is not in the table")
+        # Directory 0 is the compilation directory, left out.
+        folder = np.where(directory > 0, directories.names.take(directory), NOTHING) if directory.any() else None
+        folders = [NOTHING] * len(row) if folder is None else folder.tolist()
+        names = np.where(inside, files.names.take(row), NOTHING).tolist()
+        return [self._path(key) for key in zip(folders, names, strict=True)]
+
+    def _path(self, key: tuple[int, int]) -> str:
+        known = self._paths.get(key)
         if known is None:
-            known = self._tables[table] = _FileTable(self._sections, table, address_size)
-        entry = known.file(file)
-        if entry is None:
+            folder, name = (self._text(string) for string in key)
+            known = self._paths[key] = posixpath.join(folder, name) if name else ""
+        return known
+
+    def _text(self, string: int) -> str:
+        if string == NOTHING:
             return ""
-        key = known.directory(entry.directory), entry.name
-        path = self._paths.get(key)
-        if path is None:
-            path = self._paths[key] = posixpath.join(*key)
-        return path
+        return self._sections[POOLS[string >> POOL_SHIFT]].string(string & ((1 << POOL_SHIFT) - 1))
 
 
-class _FileTable:
-    """One line number program's directories and files, read when they are asked for where that is possible."""
-
-    def __init__(self, sections: DebugSections, offset: int, address_size: int) -> None:
-        self._sections = sections
-        self._line = line = sections[".debug_line"]
-        offset_size = 4
-        at = offset + 4
-        if line.number(offset, 4) == 0xFFFFFFFF:
-            offset_size, at = 8, offset + 12
-        self.version = line.number(at, 2)
-        if not 2 <= self.version <= 5:
-            raise line.error(offset, f"a line number table of version {self.version}")
-        at += 2
-        if self.version == 5:
-            address_size = line.number(at, 1)
-            at += 2
-        self._format = Format(self.version, offset_size, address_size)
-        at += offset_size
-        # minimum_instruction_length, maximum_operations_per_instruction (from version 4), default_is_stmt,
-        # line_base, line_range
-        at += 5 if self.version >= 4 else 4
-        at += line.number(at, 1)
-        if self.version == 5:
-            self._directories, at = _entries(sections, line, at, self._format)
-            self._files, at = _entries(sections, line, at, self._format)
-        else:
-            self._directories, self._files = _old_entries(line, at)
-
-    def file(self, number: int) -> Entry | None:
-        return self._files[number] if 0 <= number < len(self._files) else None
-
-    def directory(self, number: int) -> str:
-        """Directory 0 is the compilation directory, left out."""
-        if not number:
-            return ""
-        if number >= len(self._directories):
-            raise self._line.error(0, f"there is no directory {number} in a file table")
-        entry = self._directories[number]
-        return entry.name if entry else ""
-
-
-class _Entries:
-    """A table of entries of one size: each is decoded when it is asked for."""
-
-    def __init__(self, sections: DebugSections, line: Section, at: int, layout: _Layout, count: int) -> None:
-        self._sections = sections
-        self._line = line
-        self._at = at
-        self._layout = layout
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, number: int) -> Entry | None:
-        return _entry(self._sections, self._line, self._at + number * self._layout.short_size, self._layout)[0]
+def _read_table(line: Section, offset: int) -> tuple[_Entries, _Entries]:
+    """The directories and the files of the line number program at `offset`."""
+    offset_size, at = 4, offset + 4
+    if line.number(offset, 4) == 0xFFFFFFFF:
+        offset_size, at = 8, offset + 12
+    version = line.number(at, 2)
+    if not 2 <= version <= 5:
+        raise line.error(offset, f"a line number table of version {version}")
+    # Version 5: address_size and segment_selector_size; then header_length.
+    at += 2 + (2 if version == 5 else 0) + offset_size
+    # minimum_instruction_length, maximum_operations_per_instruction (from version 4), default_is_stmt, line_base,
+    # line_range; then opcode_base and the lengths of that many opcodes less one.
+    at += 5 if version >= 4 else 4
+    at += line.number(at, 1)
+    if version < 5:
+        return _old_entries(line, at)
+    kind = Format(version, offset_size, address_size=8)
+    directories, at = _entries(line, at, kind)
+    return directories, _entries(line, at, kind)[0]
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """The values of one entry, as (content type, form).
+class _Field:
+    """One value of every entry: what it is, its form, its size (None where it varies)."""
 
-    `short_size` is the entry's size where each of its numbers at `lebs` has one byte, 0 if it has no such size.
-    """
-
-    fields: tuple[tuple[int, int], ...]
-    format: Format
-    short_size: int
-    lebs: tuple[int, ...]
+    content: int
+    form: int
+    size: int | None
 
 
-def _entries(
-    sections: DebugSections, line: Section, at: int, kind: Format
-) -> tuple[_Entries | list[Entry | None], int]:
+def _entries(line: Section, at: int, kind: Format) -> tuple[_Entries, int]:
     """The directory or file entries of version 5 at `at`, and where they end."""
-    layout, at = _layout(line, at, kind)
-    count, at = leb(line.data, at)
-    if count > len(line):
-        raise line.error(at, f"a table of {count} files")
-    end = at + count * layout.short_size
-    if layout.short_size and end <= len(line):
-        ends = (line.bytes[at + k : end : layout.short_size] for k in layout.lebs)
-        if all(not (bytes_ >= 0x80).any() for bytes_ in ends):
-            return _Entries(sections, line, at, layout, count), end
-    found: list[Entry | None] = []
-    for _ in range(count):
-        entry, at = _entry(sections, line, at, layout)
-        found.append(entry)
-    return found, at
-
-
-def _layout(line: Section, at: int, kind: Format) -> tuple[_Layout, int]:
     count = line.number(at, 1)
     at += 1
-    fields, lebs, size, fixed = [], [], 0, True
+    fields = []
     for _ in range(count):
         content, at = leb(line.data, at)
         form, at = leb(line.data, at)
-        fields.append((content, form))
-        width = kind.size(form)
-        if width is None:
-            fixed &= d.VARIABLE[form] == d.Ending.LEB
-            lebs.append(size)
-        size += 1 if width is None else width
-    return _Layout(tuple(fields), kind, size if fixed else 0, tuple(lebs)), at
+        fields.append(_Field(content, form, kind.size(form)))
+    count, at = leb(line.data, at)
+    if count > len(line):
+        raise line.error(at, f"a table of {count} files")
+    return _uniform(line, at, fields, count) or _one_by_one(line, at, fields, count)
 
 
-def _entry(sections: DebugSections, line: Section, at: int, layout: _Layout) -> tuple[Entry | None, int]:
-    name, directory = "", 0
-    for content, form in layout.fields:
-        size = layout.format.size(form)
-        if content == PATH:
-            name = _name(sections, line, at, form, size)
-        elif content == DIRECTORY:
-            directory = leb(line.data, at)[0] if size is None else line.number(at, size)
-        at = line.past_one(at, d.VARIABLE[form]) if size is None else at + size
-    return Entry(name, directory), at
+def _uniform(line: Section, at: int, fields: list[_Field], count: int) -> tuple[_Entries, int] | None:
+    """The entries at once, where all have the same size because every LEB128 number has one byte."""
+    size = sum(1 if field.size is None else field.size for field in fields)
+    if not size or at + size * count > len(line):
+        return None
+    starts = at + size * np.arange(count)
+    names = np.full(count, NOTHING, np.int64)
+    directories = np.zeros(count, np.int64)
+    offset = 0
+    for field in fields:
+        width = 1 if field.size is None else field.size
+        place = starts + offset
+        if field.size is None and d.VARIABLE[field.form] != Ending.LEB:
+            return None
+        if field.size is None and (line.bytes.take(place) >= 0x80).any():
+            return None
+        if field.content == PATH:
+            if field.form not in (d.FORM_STRP, d.FORM_LINE_STRP):
+                return None
+            names = line.unsigned(place, width) | _POOL_OF_FORM[field.form] << POOL_SHIFT
+        elif field.content == DIRECTORY:
+            directories = line.unsigned(place, width)
+        offset += width
+    return _Entries(names, directories), at + size * count
 
 
-def _name(sections: DebugSections, line: Section, at: int, form: int, size: int | None) -> str:
-    if form == d.FORM_STRING:
-        return line.string(at)
-    if form in (d.FORM_STRP, d.FORM_LINE_STRP) and size:
-        name = ".debug_str" if form == d.FORM_STRP else ".debug_line_str"
-        return sections[name].string(line.number(at, size))
-    raise line.error(at, f"a file name in form {form:#x}")
+def _one_by_one(line: Section, at: int, fields: list[_Field], count: int) -> tuple[_Entries, int]:
+    names, directories = [NOTHING] * count, [0] * count
+    for row in range(count):
+        for field in fields:
+            if field.content == PATH:
+                names[row] = _name(line, at, field)
+            elif field.content == DIRECTORY:
+                directories[row] = leb(line.data, at)[0] if field.size is None else line.number(at, field.size)
+            at = line.past_one(at, d.VARIABLE[field.form]) if field.size is None else at + field.size
+    return _as_entries(names, directories), at
 
 
-def _old_entries(line: Section, at: int) -> tuple[list[Entry | None], list[Entry | None]]:
-    """The directories and files of versions 2 to 4: lists of strings that an empty one ends."""
-    directories: list[Entry | None] = [None]
+def _name(line: Section, at: int, field: _Field) -> int:
+    if field.form == d.FORM_STRING:
+        return at
+    if field.form not in _POOL_OF_FORM or field.size is None:
+        raise line.error(at, f"a file name in form {field.form:#x}")
+    return line.number(at, field.size) | _POOL_OF_FORM[field.form] << POOL_SHIFT
+
+
+def _old_entries(line: Section, at: int) -> tuple[_Entries, _Entries]:
+    """The directories and files of versions 2 to 4: lists of strings that an empty one ends; number 0 is none."""
+    folders = [NOTHING]
     while line.data[at]:
-        end = line.past_one(at, d.Ending.STRING)
-        directories.append(Entry(bytes(line.data[at : end - 1]).decode(errors="surrogateescape")))
-        at = end
+        folders.append(at)
+        at = line.past_one(at, Ending.STRING)
     at += 1
-    files: list[Entry | None] = [None]
+    names, directories = [NOTHING], [0]
     while line.data[at]:
-        end = line.past_one(at, d.Ending.STRING)
-        name = bytes(line.data[at : end - 1]).decode(errors="surrogateescape")
-        directory, at = leb(line.data, end)
+        names.append(at)
+        directory, at = leb(line.data, line.past_one(at, Ending.STRING))
+        directories.append(directory)
         _, at = leb(line.data, at)
         _, at = leb(line.data, at)
-        files.append(Entry(name, directory))
-    return directories, files
+    return _as_entries(folders, [0] * len(folders)), _as_entries(names, directories)
+
+
+def _as_entries(names: list[int], directories: list[int]) -> _Entries:
+    if any(number >= 1 << 62 for number in (*names, *directories)):
+        raise IndexError("a number of a directory or name that no table has")
+    return _Entries(np.array(names, np.int64), np.array(directories, np.int64))

@@ -96,7 +96,7 @@ class ShapeBuilder:
     def __init__(self, data: bytes, path: object) -> None:
         self._data = data
         self._path = path
-        self._known: dict[tuple[bytes, Format, bool], int] = {}
+        self._known: dict[tuple[Format, bool], dict[bytes, int]] = {}
         self._tables: dict[tuple[int, Format, bool], int] = {}
         self._codes: list[npt.NDArray[np.int32]] = []
         self._next_base = 0
@@ -143,7 +143,7 @@ class ShapeBuilder:
         serve as the key under which it is known.  Where two zeros come earlier (an implicit constant of 0), it
         is read each time.
         """
-        data, known = self._data, self._known
+        data, known = self._data, self._known.setdefault((kind, c_like), {})
         find = data.find
         codes: list[int] = []
         shapes: list[int] = []
@@ -153,7 +153,7 @@ class ShapeBuilder:
             if code > 127:
                 code, at = self._code(at - 1)
             end = find(b"\0\0", at + 2) + 2
-            row = known.get((data[at:end], kind, c_like))
+            row = known.get(data[at:end])
             if row is None:
                 end, row = self._add(at, kind, c_like)
             at = end
@@ -187,11 +187,11 @@ class ShapeBuilder:
             attributes.append((attribute, form))
         if children > 1 or any(not attribute or not form for attribute, form in attributes):
             self._fail(start, "not an abbreviation declaration")
-        key = data[start:at], kind, c_like
-        row = self._known.get(key)
+        known, key = self._known[kind, c_like], data[start:at]
+        row = known.get(key)
         if row is None:
             shape = Shape(tag, bool(children), tuple(attributes), tuple(constants), kind)
-            row = self._known[key] = self._add_shape(shape, c_like, start)
+            row = known[key] = self._add_shape(shape, c_like, start)
         return at, row
 
     def _add_shape(self, shape: Shape, c_like: bool, place: int) -> int:
@@ -253,6 +253,9 @@ class ShapeBuilder:
     def _fail(self, offset: int, problem: str) -> NoReturn:
         raise FormatError(self._path, f".debug_abbrev+{offset:#x}", problem, hint="the file is cut or broken")
 
+    def _glide(self, flags: int, size: int, sibling: int) -> int:
+        return size if not flags else sibling if flags == Flag.JUMP else 0
+
     def finished(self) -> Shapes:
         columns = self.columns
         tables = np.concatenate(self._codes) if self._codes else np.zeros(0, np.int32)
@@ -263,6 +266,11 @@ class ShapeBuilder:
             flags=np.array(columns.flags, np.uint8),
             size=np.array(columns.size, np.int64),
             sibling=np.array(columns.sibling, np.int64),
+            back=np.array(columns.size, np.int64) - np.array(columns.sibling, np.int64),
+            glide=np.array(
+                [self._glide(*row) for row in zip(columns.flags, columns.size, columns.sibling, strict=True)]
+            ),
+            jumps=np.array(columns.flags, np.uint8) == Flag.JUMP,
             depth=np.array(columns.depth, np.int64),
             program=np.array(columns.program, np.int64),
             tag=np.array(columns.tag, np.int64),
@@ -277,8 +285,9 @@ class Shapes:
     """All shapes as columns, one row a shape.
 
     `tables[base + code]` is the shape of an abbreviation code (`LONG_CODES`); `bounds` are the bases of all tables
-    and the end of the last.  `size` includes one byte of code.
-    `sibling` is the distance from the DIE to its `DW_AT_sibling` value, `depth` what the DIE adds to the depth.
+    and the end of the last.  `size` includes one byte of code.  `sibling` is the distance from the DIE to its
+    `DW_AT_sibling` value, `back` that from its end back to the value.  `jumps` says where walking past the DIE takes no more
+    than a jump; `glide` is the distance to the value there, the size where that is all, else 0.  `depth` is what the DIE adds to the depth.
     `program` is the first step of the shape's program: skip `skips[step]` bytes, then one value that ends as
     `endings[step]` says.  Shapes of one `layout` store the same attributes in the same way.
     """
@@ -289,6 +298,9 @@ class Shapes:
     flags: npt.NDArray[np.uint8]
     size: Ints
     sibling: Ints
+    back: Ints
+    glide: Ints
+    jumps: npt.NDArray[np.bool_]
     depth: Ints
     program: Ints
     tag: Ints
@@ -296,10 +308,13 @@ class Shapes:
     skips: Ints
     endings: Ints
 
-    def of(self, code: Ints, table: Ints) -> npt.NDArray[np.int32]:
-        """The shapes of abbreviation codes of the tables with these bases, `BAD_SHAPE` where not defined."""
-        slot = table + code + np.where(code >= LONG_CODES, LONG_CODES, 0)
-        limit = self.bounds.take(np.searchsorted(self.bounds, table, side="right"))
+    def limit(self, table: Ints) -> Ints:
+        """Where the tables with these bases end."""
+        return self.bounds.take(np.searchsorted(self.bounds, table, side="right"))
+
+    def of(self, code: Ints, table: Ints, limit: Ints) -> npt.NDArray[np.int32]:
+        """The shapes of codes in abbreviation tables from `table` to `limit`, `BAD_SHAPE` where not defined."""
+        slot = table + code + LONG_CODES * (code >= LONG_CODES)
         inside = (slot >= table) & (slot < limit)
         return np.where(inside, self.tables.take(np.where(inside, slot, table)), np.int32(BAD_SHAPE))
 
@@ -318,6 +333,8 @@ def leb(data: bytes | memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
+        if shift > 63:
+            raise IndexError("a number of more than 64 bits")
 
 
 def signed_leb(data: bytes, at: int) -> tuple[int, int]:

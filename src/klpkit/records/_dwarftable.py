@@ -35,12 +35,15 @@ class Names:
     def text(self, string: int) -> str:
         return "" if string == ABSENT else self._values.text(string)
 
-    def symbols(self, functions: Functions, rows: Ints) -> list[str]:
-        """The assembler names that the DIEs in `rows` give; a place where one has no name."""
-        linkage = np.where(functions.linkage == ABSENT, functions.name, functions.linkage)[rows]
-        places = functions.position[rows].tolist()
-        pairs = zip(linkage.tolist(), places, strict=True)
-        return [self.text(name) or f"<unnamed at {place:#x}>" for name, place in pairs]
+    def symbols(self, functions: Functions, rows: Ints) -> Ints:
+        """The indexes of the assembler names that DIEs give themselves, a place where one has no name."""
+        linkage = functions.linkage.take(rows)
+        string = np.where(linkage == ABSENT, functions.name.take(rows), linkage)
+        used, which = np.unique(string, return_inverse=True)
+        index = self.add([self.text(name) for name in used.tolist()])[which.reshape(-1)]
+        for row in np.flatnonzero(index == 0).tolist():
+            index[row] = self.strings.add(f"<unnamed at {int(functions.position[rows[row]]):#x}>")
+        return index
 
     def add(self, texts: Sequence[str]) -> Ints:
         """The indexes of `texts`."""
@@ -71,17 +74,12 @@ class Names:
     def files(self, keys: Ints) -> Ints:
         """The indexes of the paths of files known as `unit << FILE_SHIFT | number`, of "" where not known."""
         used, which = np.unique(keys, return_inverse=True)
-        return self.add([self._file(key) for key in used.tolist()])[which.reshape(-1)]
-
-    def _file(self, key: int) -> str:
-        if key == ABSENT:
-            return ""
-        unit, number = key >> FILE_SHIFT, key & ((1 << FILE_SHIFT) - 1)
-        table = int(self._units.values[d.AT_STMT_LIST][unit])
-        header = self._units.headers[unit]
-        if table == ABSENT or (header.format.version < 5 and not number):
-            return ""
-        return self._files.name(table, header.format.address_size, number)
+        unit, number = used >> FILE_SHIFT, used & ((1 << FILE_SHIFT) - 1)
+        index = np.zeros(len(used), np.int64)
+        table = np.where(used == ABSENT, ABSENT, self._units.values[d.AT_STMT_LIST].take(unit))
+        known = np.flatnonzero(table != ABSENT)
+        index[known] = self.add(self._files.paths(table[known], number[known]))
+        return index[which.reshape(-1)]
 
 
 def clone_causes(symbol: str, source: str) -> list[int]:

@@ -39,7 +39,8 @@ class Values:
     def shape(self, position: Ints, unit: Ints) -> tuple[Ints, Ints]:
         """The shapes of the DIEs at `position` and where their values start; `unit` holds rows of `Units`."""
         code, values = self._info.leb(position)
-        shape = self._shapes.of(code, self._units.table.take(unit)).astype(np.int64)
+        table = self._units.table.take(unit)
+        shape = self._shapes.of(code, table, self._shapes.limit(table)).astype(np.int64)
         bad = (shape == BAD_SHAPE) | (shape == NULL_SHAPE)
         if bad.any():
             raise self._info.error(int(position[np.argmax(bad)]), "a reference to where no entry starts")

@@ -29,10 +29,16 @@ from klpkit.records._dwarfshapes import (
 )
 
 Ints = npt.NDArray[np.int64]
+Shaped = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.uint8]
 
 # Below this many cursors plain Python is faster than lockstep.
 FEW = 24
 
+# After each full step so many that do only what is cheap: a cursor that needs more waits for the next full one.
+GLIDES = 3
+
+PAST_UNIT = "reaches past the end of its unit"
 UNDEFINED_CODE = "an abbreviation code that is not in the unit's table"
 
 
@@ -73,71 +79,96 @@ class Walker:
         Raises `FormatError` where DIEs reach past the end of their unit or go backwards.
         """
         found = _Collector()
-        lane = np.arange(len(cursors.start))
-        position = cursors.start.copy()
-        depth = np.ones(len(lane), np.int64)
-        table, end = cursors.table, cursors.end
-        self._check_inside(position, end, strict=True)
-        while len(lane) > FEW:
-            position, alive = self._step(position, depth, table, cursors.unit, lane, found)
-            self._check_inside(position, end, strict=False)
-            if alive is not None:
-                alive &= position < end
-            elif (position == end).any():
-                alive = position < end
-            if alive is not None:
-                lane, position, depth = lane[alive], position[alive], depth[alive]
-                table, end = table[alive], end[alive]
-        for index, at, level in zip(lane.tolist(), position.tolist(), depth.tolist(), strict=True):
+        outside = cursors.start >= cursors.end
+        if outside.any():
+            self._fail(int(cursors.start[np.argmax(outside)]), PAST_UNIT)
+        lanes = _Lanes(cursors)
+        while len(lanes.index) > FEW:
+            self._step(lanes, found)
+            for _ in range(GLIDES):
+                self._glide(lanes)
+        for index, at, level in zip(
+            *(c.tolist() for c in (lanes.index, lanes.position, lanes.depth)), strict=True
+        ):
             limits = int(cursors.end[index]), int(cursors.unit[index]), int(cursors.table[index])
             self._one.walk(at, level, *limits, index, found)
         return found.finished()
 
-    def _step(
-        self, position: Ints, depth: Ints, table: Ints, unit: Ints, lane: Ints, found: _Collector
-    ) -> tuple[Ints, npt.NDArray[np.bool_] | None]:
-        """Move every cursor past one DIE, `depth` in place; which are still going, None for all."""
-        shapes = self._shapes
-        shape = shapes.tables.take(self._bytes.take(position) + table)
+    def _step(self, lanes: _Lanes, found: _Collector) -> None:
+        """Move every cursor past one DIE, and drop those that are done."""
+        shapes, position = self._shapes, lanes.position
+        shape = shapes.tables.take(self._bytes.take(position) + lanes.table)
         after = position + shapes.size.take(shape)
         flags = shapes.flags.take(shape)
         special = flags.nonzero()[0]
-        if not special.size:
-            return after, None
+        deeper = False
+        if special.size:
+            deeper = self._special(lanes, shape, after, flags, special, found)
+        if deeper:
+            lanes.keep(lanes.depth > 0, after)
+        else:
+            lanes.position = after
+        self._drop_ended(lanes)
+
+    def _glide(self, lanes: _Lanes) -> None:
+        """Move the cursors past DIEs that take no more than adding a size or a jump; others stay where they are."""
+        shapes = self._shapes
+        shape = shapes.tables.take(self._bytes.take(lanes.position) + lanes.table)
+        after = lanes.position + shapes.glide.take(shape)
+        at = shapes.jumps.take(shape).nonzero()[0]
+        if at.size:
+            after[at] = self._target(lanes.unit_of(at), after.take(at))
+        lanes.position = after
+        self._drop_ended(lanes)
+
+    def _drop_ended(self, lanes: _Lanes) -> None:
+        """Drop cursors at the end of their unit: some compilers leave out the zeros that end it."""
+        ended = lanes.position >= lanes.end
+        if ended.any():
+            wrong = lanes.position > lanes.end
+            if wrong.any():
+                self._fail(int(lanes.position[np.argmax(wrong)]), PAST_UNIT)
+            lanes.keep(~ended, lanes.position)
+
+    def _special(
+        self, lanes: _Lanes, shape: Shaped, after: Ints, flags: Flags, special: Ints, found: _Collector
+    ) -> bool:
+        """Do what the DIEs of the cursors `special` need besides their size; whether any depth changed.
+
+        Puts right `shape` and `after`, where the DIEs end, in place.
+        """
+        shapes = self._shapes
         kind = flags.take(special)
         union = int(np.bitwise_or.reduce(kind))
         if union & (Flag.LONG | Flag.BAD):
-            self._long_codes(position, table, shape, after, special[(kind & (Flag.LONG | Flag.BAD)) != 0])
+            self._long_codes(lanes, shape, after, special[(kind & (Flag.LONG | Flag.BAD)) != 0])
             kind = shapes.flags.take(shape.take(special))
             union = int(np.bitwise_or.reduce(kind))
         if union & Flag.RECORD:
             at = special[(kind & Flag.RECORD) != 0]
-            found.add(position.take(at), lane.take(at), shape.take(at))
+            found.add(lanes.position.take(at), lanes.index.take(at), shape.take(at))
         if union & Flag.JUMP:
             at = special[(kind & Flag.JUMP) != 0]
-            size = shapes.size.take(shape.take(at))
-            value = after.take(at) - size + shapes.sibling.take(shape.take(at))
-            after[at] = self._target(unit.take(lane.take(at)), value)
+            value = after.take(at) - shapes.back.take(shape.take(at))
+            after[at] = self._target(lanes.unit_of(at), value)
         if union & Flag.PROGRAM:
             at = special[(kind & Flag.PROGRAM) != 0]
-            program = shapes.program.take(shape.take(at))
-            after[at] = self._run(after.take(at), program, unit.take(lane.take(at)))
-        if not union & Flag.DEPTH:
-            return after, None
-        depth += shapes.depth.take(shape)
-        return after, depth > 0
+            after[at] = self._run(after.take(at), shapes.program.take(shape.take(at)), lanes.unit_of(at))
+        if union & Flag.DEPTH:
+            lanes.depth += shapes.depth.take(shape)
+        return bool(union & Flag.DEPTH)
 
-    def _long_codes(
-        self, position: Ints, table: Ints, shape: npt.NDArray[np.int32], after: Ints, at: Ints
-    ) -> None:
+    def _long_codes(self, lanes: _Lanes, shape: Shaped, after: Ints, at: Ints) -> None:
         """Put right the shape, and where the values start, of the cursors `at`, whose codes are long."""
-        shapes = self._shapes
-        code, end = self._info.leb(position.take(at))
-        shape[at] = shapes.of(code, table.take(at))
-        after[at] = end - 1 + shapes.size.take(shape.take(at))
-        bad = shape.take(at) == BAD_SHAPE
+        place = lanes.position.take(at)
+        code, end = self._info.leb(place)
+        table = lanes.table.take(at)
+        found = self._shapes.of(code, table, self._shapes.limit(table))
+        bad = found == BAD_SHAPE
         if bad.any():
-            self._fail(int(position[at[np.argmax(bad)]]), UNDEFINED_CODE)
+            self._fail(int(place[np.argmax(bad)]), UNDEFINED_CODE)
+        shape[at] = found
+        after[at] = end - 1 + self._shapes.size.take(found)
 
     def _target(self, unit: Ints, value: Ints) -> Ints:
         """Where the sibling offsets stored at `value` point."""
@@ -181,21 +212,44 @@ class Walker:
                 return result
             live, program = live.take(more), program.take(more) + 1
 
-    def _check_inside(self, position: Ints, end: Ints, *, strict: bool) -> None:
-        outside = position >= end if strict else position > end
-        if outside.any():
-            self._fail(int(position[np.argmax(outside)]), "reaches past the end of its unit")
-
     def _fail(self, position: int, problem: str) -> NoReturn:
         raise self._info.error(position, problem)
 
 
+class _Lanes:
+    """The cursors that are still going: which of all they are, where they are, and how deep."""
+
+    __slots__ = ("_unit", "depth", "end", "index", "position", "table")
+
+    def __init__(self, cursors: Cursors) -> None:
+        self.index = np.arange(len(cursors.start))
+        self.position = cursors.start
+        self.depth = np.ones(len(cursors.start), np.int64)
+        self.table = cursors.table
+        self.end = cursors.end
+        self._unit = cursors.unit
+
+    def unit_of(self, lanes: Ints) -> Ints:
+        """Where the units of some of the cursors start."""
+        return self._unit.take(self.index.take(lanes))
+
+    def keep(self, alive: npt.NDArray[np.bool_], position: Ints) -> None:
+        """Set all positions and drop the cursors that are not `alive`."""
+        self.position = position
+        if alive.all():
+            return
+        rows = alive.nonzero()[0]
+        self.index, self.position, self.depth, self.table, self.end = (
+            column.take(rows) for column in (self.index, self.position, self.depth, self.table, self.end)
+        )
+
+
 class _Collector:
     def __init__(self) -> None:
-        self._parts: list[tuple[Ints, Ints, npt.NDArray[np.int32]]] = []
+        self._parts: list[tuple[Ints, Ints, Shaped]] = []
         self.single: list[tuple[int, int, int]] = []
 
-    def add(self, position: Ints, cursor: Ints, shape: npt.NDArray[np.int32]) -> None:
+    def add(self, position: Ints, cursor: Ints, shape: Shaped) -> None:
         self._parts.append((position, cursor, shape))
 
     def finished(self) -> Found:
@@ -245,12 +299,13 @@ class _OneByOne:
                     break
             at = after
         if at > end:
-            raise self._info.error(at, "reaches past the end of its unit")
+            raise self._info.error(at, PAST_UNIT)
 
     def _long_code(self, at: int, base: int) -> tuple[int, int]:
         """The shape of the long code at `at`, and the place of its last byte."""
         code, end = leb(self._data, at)
-        shape = int(self._shapes.of(np.array([min(code, MAX_CODE + 1)]), np.array([base]))[0])
+        table = np.array([base])
+        shape = int(self._shapes.of(np.array([min(code, MAX_CODE + 1)]), table, self._shapes.limit(table))[0])
         if shape == BAD_SHAPE:
             raise self._info.error(at, UNDEFINED_CODE)
         return end - 1, shape

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.records import _dwarfforms as d
+from klpkit.records._dwarfbytes import members
 from klpkit.records._dwarfsections import DebugSections
 from klpkit.records._dwarfshapes import ShapeBuilder, Shapes
 from klpkit.records._dwarfunits import C_LANGUAGES, Header, Units, columns, read_headers, split_refused
@@ -49,7 +50,7 @@ def read_units(sections: DebugSections) -> tuple[Units, Shapes, Values]:
     """The units of the file with what their first DIEs say, their shapes, and the reader of values."""
     info = sections[".debug_info"]
     headers = read_headers(info)
-    abbreviations = ShapeBuilder(sections[".debug_abbrev"].text, sections.path)
+    abbreviations = ShapeBuilder(bytes(sections[".debug_abbrev"].data), sections.path)
     tables = [abbreviations.table(header.abbreviations, header.format, True) for header in headers]
     units, shapes, values = _first_values(sections, headers, tables, abbreviations)
     others = ~np.isin(units.values[d.AT_LANGUAGE], C_LANGUAGES)
@@ -94,9 +95,9 @@ def read_tree(sections: DebugSections, units: Units, shapes: Shapes, values: Val
         coded = has_code.take(todo[:, 2].take(found.cursor))
         calls.append(np.where(coded[:, None] | (np.arange(4) < 3), rows, ABSENT)[inlined])
         nested = rows[~inlined][:, :3]
-        todo = _distinct(nested[~np.isin(nested[:, 0], known[:, 0])])
-        known = np.concatenate([known, todo])
-    return _tree(_distinct(known), has_code, np.concatenate([np.empty((0, 4), np.int64), *calls]))
+        todo = _distinct(nested[~members(nested[:, 0], known[:, 0])])
+        known = _distinct(np.concatenate([known, todo]))
+    return _tree(known, has_code, np.concatenate([np.empty((0, 4), np.int64), *calls]))
 
 
 def _tree(known: Ints, has_code: npt.NDArray[np.bool_], calls: Ints) -> Tree:

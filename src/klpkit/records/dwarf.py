@@ -127,7 +127,8 @@ def _read_code(
     code = CodeNames(sections)
     live = code.live(address)
     row = functions.rows(tree.position.take(rows[live]))
-    symbols = code.names(address[live], names.symbols(functions, row))
+    own = [names.strings[index] for index in names.symbols(functions, row).tolist()]
+    symbols = code.names(address[live], own)
     return _Code(rows[live], row, symbols, int((~live).sum()), len(sections.elf.symbols) > 1)
 
 
@@ -166,7 +167,7 @@ def _function_rows(
     row = np.concatenate([sources, origin])
     columns = [
         names.units(functions.unit.take(row)),
-        names.add([*names.symbols(functions, sources), *symbols]),
+        np.concatenate([names.symbols(functions, sources), names.add(symbols)]),
         names.files(functions.file.take(row)),
         np.maximum(functions.line.take(row), 0),
         np.maximum(functions.column.take(row), 0),
