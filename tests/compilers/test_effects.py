@@ -25,7 +25,7 @@ LATER = {"range-return"}
 ALSO_OFF = {
     "range": "-fno-ipa-cp", "bit-cp": "-fno-ipa-cp", "ipa-ra": "-pg", "local-calling-convention": "-pg",
     "variable-alignment": "-fno-tree-vectorize", "inline-public": "-flive-patching=inline-only-static",
-    "constexpr": "-fno-inline",
+    "constexpr": "-fno-inline", "stack-alignment": "-mpreferred-stack-boundary=3",
 }  # fmt: skip
 PROGRAMS = [(row, name) for row in GCC_PASSES for name in row.programs]
 

@@ -100,6 +100,11 @@ def function_text(assembly: str, symbol: str, *, section: bool = False) -> str:
 
 def established(compiler: Compiler, flags: Sequence[str]) -> Mapping[str, bool | None]:
     """What every experiment shows for `compiler` with `flags` after its own; kept until either changes."""
+    return _established(compiler, tuple(flags))
+
+
+@cache
+def _established(compiler: Compiler, flags: tuple[str, ...]) -> Mapping[str, bool | None]:
     sources = [row.source.read_bytes() for row in experiments().values()]
     text = "\0".join([compiler.key, *flags]).encode() + b"\0".join(sources)
     path = cache_dir("compilers") / f"effects-{hashlib.sha256(text).hexdigest()[:32]}.json"

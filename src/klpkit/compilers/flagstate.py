@@ -3,7 +3,7 @@
 GCC answers `-Q --help=optimizers --help=common` with every switch and its state under the other flags, and
 `-dM -E` with the macros that tell the rest.  A kernel has thousands of units and some hundred flag sets, so an
 answer is kept for each set of flags that matter.  Function attributes and pragmas (`optimize`) are not seen;
-GCC keeps an explicit `-fno-…` of the command line in force under them.
+those that name a switch can win over the command line (`klpkit.audit` looks for them in the source).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _DROPPED = (
     "-fdebug-prefix-map",
     "-fdiagnostics-",
     "-fplugin",
+    "-frandom-seed",
 )
 _DRIVER = "-fease-live-patching"
 
@@ -82,6 +83,13 @@ def _inlining(state: FlagState) -> bool:
     return "-finline" in state.enabled
 
 
+def _stack_aligned(state: FlagState) -> bool:
+    """Whether calls need a stack aligned to more than a word, so that a caller may save the alignment."""
+    words = [flag for flag in state.flags if flag.startswith("-mpreferred-stack-boundary=")][-1:]
+    least = "2" if "__i386__" in state.macros else "3"
+    return words != [f"-mpreferred-stack-boundary={least}"]
+
+
 CONDITIONS: dict[str, Callable[[FlagState], bool]] = {
     "c++": lambda state: state.language == "c++",
     "exceptions": lambda state: "__EXCEPTIONS" in state.macros,
@@ -90,6 +98,7 @@ CONDITIONS: dict[str, Callable[[FlagState], bool]] = {
     "landing-pads": _landing_pads,
     "not-profiled": lambda state: not {"-p", "-pg"} & set(state.flags),
     "public-inlining": _public_inlining,
+    "stack-aligned": _stack_aligned,
     "vectorised": lambda state: bool({"-ftree-loop-vectorize", "-ftree-slp-vectorize"} & state.enabled),
 }
 

@@ -227,7 +227,7 @@ class _Reader:
                 name[order],
                 order,
                 tuple(self._named(order, fact) for fact in facts),
-                tuple(name.get(caller, "?") for caller in self.callers.get(order, ())),
+                tuple(name.get(caller, "?") for caller in sorted(self.callers.get(order, ()))),
             )
             for order, facts in sorted(self.facts.items())
         )
