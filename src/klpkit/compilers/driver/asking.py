@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from klpkit.compilers.driver import run
 from klpkit.compilers.driver.dumpfile import DESCRIPTOR, DumpFile
+from klpkit.compilers.driver.response import fitting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def asker(job: Job) -> Callable[[], tuple[str, str]]:
 def dumps(argv: list[str]) -> tuple[str, str]:
     """The text of the `cfg` and `cgraph` dumps of the compilation `argv`, as far as it gets."""
     files = DumpFile(_CFG), DumpFile(_CGRAPH)
-    run.run([*argv, f"-fdump-tree-cfg=/dev/fd/{_CFG}", f"-fdump-ipa-cgraph=/dev/fd/{_CGRAPH}"])
+    options = [f"-fdump-tree-cfg=/dev/fd/{_CFG}", f"-fdump-ipa-cgraph=/dev/fd/{_CGRAPH}"]
+    run.run([argv[0], *fitting([*argv[1:], *options])])
     cfg, cgraph = ((file.content() or b"").decode(errors="surrogateescape") for file in files)
     return cfg, cgraph

@@ -10,6 +10,7 @@ from klpkit.compilers.driver import run
 from klpkit.compilers.driver.dumpfile import OPTION, DumpFile
 from klpkit.compilers.driver.effects import Effects
 from klpkit.compilers.driver.folders import content
+from klpkit.compilers.driver.response import fitting
 from klpkit.compilers.driver.talk import DriverError, warn
 from klpkit.records.clonelines import parse_dump
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Job:
     """One compilation: the `command`, the `words` of its arguments with flags, one `source` and its `object`."""
 
-    __slots__ = ("command", "language", "lto", "object", "own_dump", "source", "unit", "words")
+    __slots__ = ("command", "compiled", "language", "lto", "object", "own_dump", "source", "unit", "words")
 
     def __init__(
         self, command: Command, words: list[str], source: str, target: str, *, language: str, lto: bool
@@ -38,11 +39,13 @@ class Job:
         self.unit = target
         self.language = language
         self.lto = lto
+        # Whether the compiler has made the object.
+        self.compiled = False
         # The user asked for the dump himself: it stays where he expects it.
         self.own_dump = any(word.startswith(("-fdump-ipa-clones", "-fdump-ipa-all")) for word in words)
 
     def argv(self, *more: str) -> list[str]:
-        return [*self.command.wrapper, self.command.compiler, *self.words, *more]
+        return [*self.command.wrapper, self.command.compiler, *fitting([*self.words, *more])]
 
 
 class Unit:
@@ -75,6 +78,7 @@ def compile_source(job: Job, wanted: Wanted, features: Features) -> tuple[int, U
         status, data = _run(job)
     if status or run.interrupted():
         return status, None
+    job.compiled = True
     if data is None:
         data = _once_more(job)
     code = object_code(job.object) if wanted.listing and not job.lto else None
@@ -104,7 +108,7 @@ def _once_more(job: Job) -> bytes:
 
     if job.source != "-":
         dump = DumpFile()
-        if run.run([job.command.compiler, *quiet(job.words), OPTION]) == 0:
+        if run.run([job.command.compiler, *fitting([*quiet(job.words), OPTION])]) == 0:
             data = dump.content()
             if data is not None:
                 return data

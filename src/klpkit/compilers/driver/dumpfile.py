@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from klpkit.compilers.driver.talk import LACKING, DriverError
+
 DESCRIPTOR = 197
 OPTION = f"-fdump-ipa-clones=/dev/fd/{DESCRIPTOR}"
 
@@ -22,7 +24,14 @@ class DumpFile:
     def __init__(self, descriptor: int = DESCRIPTOR) -> None:
         self.descriptor = descriptor
         memory = os.memfd_create("klpkit-dump")
-        os.dup2(memory, descriptor, inheritable=True)
+        try:
+            os.dup2(memory, descriptor, inheritable=True)
+        except OSError as error:
+            raise DriverError(
+                f"can't use file descriptor {descriptor}: {error.strerror}",
+                status=LACKING,
+                hint="allow at least 256 open files (`ulimit -n 256`)",
+            ) from error
         os.close(memory)
         self.reset()
 

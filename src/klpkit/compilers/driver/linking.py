@@ -14,6 +14,7 @@ import os
 from klpkit.compilers.driver import ltostore, run
 from klpkit.compilers.driver.compiling import warn_unknown
 from klpkit.compilers.driver.effects import LTO_PRIVATE, Effects
+from klpkit.compilers.driver.response import fitting
 from klpkit.compilers.driver.talk import warn
 
 TYPE_CHECKING = False
@@ -49,9 +50,9 @@ def link_lto(
     flags = features.flags_for(wanted.level, "link", True)
     with TemporaryDirectory(prefix="klpkit-cc-") as folder:
         private = not (call.saves or call.dumpdir or call.has("-fdump-"))
-        aside = ["-dumpdir", os.path.join(folder, f"{_PREFIX}."), "-save-temps=obj"] if private else []
-        argv = [*command.wrapper, command.compiler, *call.words, *flags, _DUMPS, *aside]
-        status = run.run(argv)
+        aside = ["-save-temps=obj", "-dumpdir", os.path.join(folder, f"{_PREFIX}.")] if private else []
+        words = fitting([*call.words, *flags, _DUMPS, *aside])
+        status = run.run([*command.wrapper, command.compiler, *words])
         place = folder if private else _own_place(call)
         dumps = list(_dumps(place, _PREFIX if private else _own_stem(call)))
         if status == 0 and not run.interrupted():
@@ -139,40 +140,40 @@ def _deliver(
     if not dumps:
         warn("the link left no clone dumps: nobody knows what it inlined", unit)
     kept = [record for record in records.values() if record is not None]
-    _check(wanted, dumps, frozenset().union(*(record.public_names for record in kept)), bool(missing))
+    effects = _checked(wanted, dumps, kept, bool(missing))
     if wanted.listing:
-        _write_list(unit, wanted, dumps, kept, partitions)
+        _write_list(unit, wanted, effects, partitions)
 
 
-def _check(wanted: Wanted, dumps: list[CloneDump], public: frozenset[str], unsure: bool) -> None:
-    """Tell what of the link's own records breaks the level."""
+def _checked(wanted: Wanted, dumps: list[CloneDump], kept: list[ltostore.Record], unsure: bool) -> Effects:
+    """The effects of all dumps; what of the link's own ones breaks the level is told, as at each compilation."""
     from klpkit.compilers.driver import promise
     from klpkit.compilers.driver.attributes import Attributes
+    from klpkit.records.clonelines import parse_dump
 
     level = wanted.level
     assert level is not None
-    if level == "inline-clone":
-        return
+    public = frozenset[str]().union(*(record.public_names for record in kept))
     attributes = Attributes(lambda: ("", ""))
-    for dump in dumps:
-        broken, _ = promise.check(
+    effects = Effects()
+    compiled = [parse_dump(record.dump, f"kept records of {record.source}") for record in kept]
+    for dump in (*compiled, *dumps):
+        effects.add_dump(dump)
+        if level == "inline-clone":
+            continue
+        broken, excused = promise.check(
             level, dump, lambda symbol: symbol in public or (None if unsure else False), attributes
         )
-        promise.tell(level, broken)
+        effects.excused.update(excused)
+        if dump in dumps:
+            promise.tell(level, broken)
+    return effects
 
 
-def _write_list(
-    unit: str, wanted: Wanted, dumps: list[CloneDump], kept: list[ltostore.Record], partitions: list[str]
-) -> None:
+def _write_list(unit: str, wanted: Wanted, effects: Effects, partitions: list[str]) -> None:
     from klpkit.compilers.driver import listing
     from klpkit.compilers.driver.compiling import object_code
-    from klpkit.records.clonelines import parse_dump
 
-    effects = Effects()
-    for record in kept:
-        effects.add_dump(parse_dump(record.dump, f"kept records of {record.source}"))
-    for dump in dumps:
-        effects.add_dump(dump)
     functions: set[str] = set()
     for path in partitions:
         light = object_code(path)

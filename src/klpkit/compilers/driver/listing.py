@@ -27,13 +27,13 @@ HEADER = "# klpkit-list 1"
 
 
 def text(unit: str, level: str, effects: Effects, functions: Collection[str] | None, function: str) -> str:
-    """The block of `unit`; the empty string where `function` is one function that the unit does not have.
+    """The block of `unit`; the empty string where the unit has no function that is asked for.
 
     `functions` are the symbols that have code, None where no object told.
     """
     seeds = _seeds(effects, function)
     lines = [line for seed in seeds for line in _lines(unit, effects, functions, seed)]
-    if not lines and function != "all":
+    if not lines:
         return ""
     return "\n".join([f"{HEADER}\t{_clean(unit)}\t{level}", *lines, ""])
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import sys
 
 from klpkit.compilers.driver import options, run, words
-from klpkit.compilers.driver.talk import DriverError, report, warn
+from klpkit.compilers.driver.talk import BUG, NAME, DriverError, report, say, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from klpkit.compilers.driver.options import Wanted
     from klpkit.compilers.driver.words import Command
-    from klpkit.errors import KlpkitError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,23 +24,22 @@ def main(arguments: list[str] | None = None) -> int:
     except DriverError as error:
         report(error)
         return error.status
-    except Exception as error:
-        if "klpkit.errors" in sys.modules:
-            return _reported(error)
-        raise
+    except Exception as error:  # noqa: BLE001 - the last resort of a program
+        return _unexpected(error)
 
 
-def _reported(error: Exception) -> int:
+def _unexpected(error: Exception) -> int:
+    """Report what the slower parts of klpkit raise; anything else is a bug."""
     from klpkit.errors import KlpkitError
 
-    if not isinstance(error, KlpkitError):
-        raise error
-    return _told(error)
+    if isinstance(error, KlpkitError):
+        report(DriverError(error.message, hint=error.hint))
+        return error.exit_code
+    import traceback
 
-
-def _told(error: KlpkitError) -> int:
-    report(DriverError(error.message, hint=error.hint))
-    return error.exit_code
+    traceback.print_exception(error)
+    say(f"{NAME}: this is a bug in klpkit; please report it")
+    return BUG
 
 
 def _drive(arguments: list[str]) -> int:
@@ -62,7 +60,7 @@ def _drive(arguments: list[str]) -> int:
 def _become(command: Command, flags: list[str]) -> int:
     from klpkit.compilers.driver import response
 
-    all_words = response.fitting([*command.arguments, *flags], sys.argv)
+    all_words = response.fitting([*command.arguments, *flags])
     return run.replace([*command.wrapper, command.compiler, *all_words])
 
 

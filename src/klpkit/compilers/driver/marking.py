@@ -14,7 +14,7 @@ import os
 
 from klpkit.compilers.driver import run
 from klpkit.compilers.driver.asking import dumps
-from klpkit.compilers.driver.attributes import emitted_public_names
+from klpkit.compilers.driver.attributes import emitted_public_names, public_functions
 from klpkit.compilers.driver.dumpfile import OPTION, DumpFile
 from klpkit.compilers.driver.talk import DriverError
 from klpkit.compilers.driver.variants import pairs, quiet, without_output
@@ -55,7 +55,8 @@ def _compile_text(job: Job, text: str) -> tuple[int, bytes | None, frozenset[str
     stem = os.path.basename(job.source) if job.source != "-" else "stdin.c"
     naming = [] if any(word == "-dumpbase" for word in words) else ["-dumpbase", stem]
     status = run.run([job.command.compiler, *words, *naming, OPTION])
-    return status, dump.content(), frozenset(names)
+    public = frozenset(symbol for symbol, named in public_functions(cgraph).items() if named)
+    return status, dump.content(), public
 
 
 def redeclarations(names: list[str]) -> str:

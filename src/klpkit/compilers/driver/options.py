@@ -22,7 +22,7 @@ MARK = "live-patching"
 
 
 class Wanted:
-    """What the driver was asked for: `level` (None: none); with `listing`, `function` (or `all`) to `file` (or stdout)."""
+    """What the driver was asked for: a `level` or None; with `listing`, `function` (or `all`) to `file`."""
 
     __slots__ = ("file", "function", "level", "listing")
 

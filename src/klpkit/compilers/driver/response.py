@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 
-from klpkit.compilers.driver.talk import DriverError
+from klpkit.compilers.driver.talk import DriverError, write_all
 
 MOST_NESTED = 2000
 """GCC's own limit on response files within response files."""
 
-LONGEST_INLINE = 100_000
+LONGEST_INLINE = 60_000
 """More bytes of arguments than this go to the compiler as a response file again: execve has its limits."""
 
 _SPACE = " \t\n\r\v\f"
@@ -90,15 +90,14 @@ def _read(name: str) -> list[str] | None:
         return None
 
 
-def fitting(arguments: list[str], before: list[str]) -> list[str]:
-    """`arguments` for execve: as they are if `before` was about as long, else as one response file in memory.
+def fitting(arguments: list[str]) -> list[str]:
+    """`arguments` for execve: as they are, or where they are long, as one response file in memory.
 
     The file is an inherited descriptor, so that nothing is left behind.
     """
-    length = sum(map(len, arguments)) + len(arguments)
-    if length <= LONGEST_INLINE or length <= sum(map(len, before)) + len(before) + 4096:
+    if sum(map(len, arguments)) + len(arguments) <= LONGEST_INLINE:
         return arguments
     descriptor = os.memfd_create("klpkit-arguments", 0)
     os.set_inheritable(descriptor, True)
-    os.write(descriptor, quoted(arguments).encode(errors="surrogateescape"))
+    write_all(descriptor, quoted(arguments).encode(errors="surrogateescape"))
     return [f"@/dev/fd/{descriptor}"]

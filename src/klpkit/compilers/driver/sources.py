@@ -12,8 +12,8 @@ import os
 
 from klpkit.compilers.driver import run
 from klpkit.compilers.driver.arguments import OBJECT
-from klpkit.compilers.driver.compiling import Job, Unit, compile_source, deliver
-from klpkit.compilers.driver.talk import DriverError
+from klpkit.compilers.driver.compiling import Job, compile_source, deliver
+from klpkit.compilers.driver.response import fitting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,34 +28,34 @@ def compile_all(command: Command, call: Call, wanted: Wanted, features: Features
     assert wanted.level is not None
     flags = features.flags_for(wanted.level, "compile", call.lto)
     if features.kind != "gcc":
-        return run.replace([*command.wrapper, command.compiler, *call.words, *flags])
+        return run.replace([*command.wrapper, command.compiler, *fitting([*call.words, *flags])])
     single = len(call.sources) == 1
     if call.stage == OBJECT and single and not call.inputs:
         _, source, language = call.sources[0]
-        from klpkit.compilers.driver.response import fitting
-
-        words = fitting([*call.words, *flags], command.arguments)
+        words = [*call.words, *flags]
         job = Job(command, words, source, call.object_of(source), language=language, lto=call.lto)
-        return _finish(*compile_source(job, wanted, features), wanted)
+        return _one(job, wanted, features)
     if call.stage == OBJECT and call.output:
         # The compiler refuses one output for several inputs, in its own words.
-        return run.replace([*command.wrapper, command.compiler, *call.words])
+        return run.replace([*command.wrapper, command.compiler, *fitting(call.words)])
     from klpkit.compilers.driver import steps
 
     return steps.take(command, call, wanted, features, flags)
 
 
-def _finish(status: int, unit: Unit | None, wanted: Wanted) -> int:
-    if unit is not None:
-        try:
+def _one(job: Job, wanted: Wanted, features: Features) -> int:
+    try:
+        status, unit = compile_source(job, wanted, features)
+        if unit:
             deliver(unit, wanted)
-        except DriverError:
-            remove_output(unit.job.object)
-            raise
+    except Exception:
+        remove_outputs([job])
+        raise
     return run.end(status)
 
 
-def remove_output(path: str) -> None:
-    """Remove the object of a call that fails after it was compiled, so that no make takes it for good."""
-    if os.path.isfile(path):
-        os.unlink(path)
+def remove_outputs(jobs: list[Job]) -> None:
+    """Remove the objects of a call that fails after it compiled them, so that no make takes them for good."""
+    for job in jobs:
+        if job.compiled and os.path.isfile(job.object):
+            os.unlink(job.object)

@@ -10,6 +10,8 @@ from klpkit.compilers.driver import run
 from klpkit.compilers.driver.arguments import OBJECT, Call
 from klpkit.compilers.driver.auxiliary import auxiliary_names
 from klpkit.compilers.driver.compiling import Job, Unit, compile_source, deliver
+from klpkit.compilers.driver.response import fitting
+from klpkit.compilers.driver.sources import remove_outputs
 from klpkit.compilers.driver.variants import of_one_source, without_output
 
 TYPE_CHECKING = False
@@ -32,54 +34,70 @@ def take(command: Command, call: Call, wanted: Wanted, features: Features, flags
 
 def _objects(command: Command, call: Call, wanted: Wanted, features: Features, flags: list[str]) -> int:
     """`-c` with several inputs: each on its own; like the compiler, go on after one that fails."""
+    jobs = [
+        Job(
+            command,
+            [*of_one_source(call, position), *flags],
+            source,
+            call.object_of(source),
+            language=language,
+            lto=call.lto,
+        )
+        for position, source, language in call.sources
+    ]
+    try:
+        status = _compiled(jobs, wanted, features, _rest(command, call))
+    except Exception:
+        remove_outputs(jobs)
+        raise
+    return run.end(status)
+
+
+def _rest(command: Command, call: Call) -> list[str]:
+    """The call for the inputs that are no sources of ours (assembler, headers), empty where there are none."""
+    dropped = {position for position, _, _ in call.sources}
+    words = [word for at, word in enumerate(call.words) if at not in dropped]
+    return [*command.wrapper, command.compiler, *fitting(words)] if call.inputs else []
+
+
+def _compiled(jobs: list[Job], wanted: Wanted, features: Features, rest: list[str]) -> int:
+    """Run `jobs` and the call `rest`, then deliver if all went well; the first bad wait status."""
     units: list[Unit] = []
     worst = 0
-    for position, source, language in call.sources:
-        words = [*of_one_source(call, position), *flags]
-        job = Job(command, words, source, call.object_of(source), language=language, lto=call.lto)
+    for job in jobs:
         status, unit = compile_source(job, wanted, features)
         units += [unit] if unit else []
         worst = worst or status
         if run.interrupted():
-            return run.end(status)
-    if call.inputs:
-        dropped = {position for position, _, _ in call.sources}
-        rest = [word for at, word in enumerate(call.words) if at not in dropped]
-        worst = worst or run.run([*command.wrapper, command.compiler, *rest])
-    return _delivered(units, wanted, worst)
-
-
-def _delivered(units: list[Unit], wanted: Wanted, status: int) -> int:
-    if not status:
+            return status
+    if rest:
+        worst = run.run(rest) or worst
+    if not worst:
         for unit in units:
             deliver(unit, wanted)
-    return run.end(status)
+    return worst
 
 
 def _program(
     command: Command, call: Call, wanted: Wanted, features: Features, flags: list[str], folder: str
 ) -> int:
     """Compile each source into `folder`, then link; the wait status."""
-    units: list[Unit] = []
-    worst = 0
-    names = auxiliary_names([command.compiler, *call.words])
+    jobs: list[Job] = []
+    names = auxiliary_names([command.compiler, *fitting(call.words)])
     for number, (position, source, language) in enumerate(call.sources):
         stem = os.path.splitext(os.path.basename(source))[0] or "stdin"
         target = os.path.join(folder, f"{number}-{stem}.o")
         told = names[number] if len(names) == len(call.sources) else {}
+        if call.saves and "-dumpbase" in told:
+            target = told.get("-dumpdir", "") + os.path.splitext(told["-dumpbase"])[0] + ".o"
         words = [*without_output(of_one_source(call, position)), *flags, "-c", "-o", target, *_naming(call, told)]
         job = Job(command, words, source, target, language=language, lto=call.lto)
         job.unit = f"{call.output or 'a.out'}({source})"
-        status, unit = compile_source(job, wanted, features)
-        units += [unit] if unit else []
-        worst = worst or status
-        if run.interrupted():
-            return status
-    if worst:
-        return worst
-    for unit in units:
-        deliver(unit, wanted)
-    return _link(command, call, wanted, features, [unit.job.object for unit in units])
+        jobs.append(job)
+    status = _compiled(jobs, wanted, features, [])
+    if status or run.interrupted():
+        return status
+    return _link(command, call, wanted, features, [job.object for job in jobs])
 
 
 def _naming(call: Call, told: dict[str, str]) -> list[str]:
@@ -111,4 +129,4 @@ def _link(command: Command, call: Call, wanted: Wanted, features: Features, obje
         found = linking.lto_inputs(linked)
         if found or call.lto:
             return linking.link_lto(command, linked, wanted, features, found)
-    return run.run([*command.wrapper, command.compiler, *words])
+    return run.run([*command.wrapper, command.compiler, *fitting(words)])

@@ -9,6 +9,7 @@ NAME = "klpkit-cc"
 BAD_OPTION = 1  # what GCC and Clang end with when they don't like an option
 USAGE = 2
 LACKING = 3
+BUG = 70
 
 
 class DriverError(Exception):
