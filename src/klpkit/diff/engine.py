@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from klpkit.diff.answer import answer
 from klpkit.diff.compare import Comparison, compare
 from klpkit.diff.correlate import correlate
 from klpkit.diff.load import load
-from klpkit.diff.model import ObjectDiff
+from klpkit.diff.model import ObjectDiff, Status
 from klpkit.diff.pool import Pool
 from klpkit.diff.union import union
 from klpkit.elf import ElfFile
 from klpkit.errors import RefusedError
+
+if TYPE_CHECKING:
+    from klpkit.diff.instructions import Row
 
 
 def diff_files(original: Path | str, patched: Path | str) -> ObjectDiff:
@@ -38,3 +42,21 @@ def comparison(original: ElfFile, patched: ElfFile) -> Comparison:
     names, contents = Pool(), Pool()
     both = union(load(original, names, contents), load(patched, names, contents), names)
     return compare(correlate(both))
+
+
+def diff_with_instructions(
+    original: Path | str, patched: Path | str
+) -> tuple[ObjectDiff, dict[str, list[Row | None]]]:
+    """`diff_files`, and for each changed function both versions side by side."""
+    from klpkit.diff.instructions import side_by_side
+
+    result = comparison(ElfFile.open(original), ElfFile.open(patched))
+    diff = answer(result)
+    both, views = result.both, {}
+    changed = {function.name for function in diff.functions if function.status is Status.CHANGED}
+    for row in result.causes:
+        partner = int(result.found.partner[row])
+        name = both.name_of(row)
+        if row < both.split and partner >= 0 and name in changed:
+            views[name] = side_by_side(both.original, row, both.patched, partner - both.split)
+    return diff, views

@@ -31,9 +31,7 @@ def reasons(result: Comparison, row: int) -> tuple[Reason, ...]:
         found += _reference_reasons(result, row, partner)
     for cause, origin in sorted(result.causes[row], key=lambda item: both.name_of(item[1])):
         if cause is Cause.CONSTANT:
-            found.append(
-                Reason(cause, f"uses {_label(both.side(origin)[0], both.side(origin)[1])}, which differs")
-            )
+            found.append(Reason(cause, f"uses {label(both.side(origin)[0], both.side(origin)[1])}, which differs"))
         elif cause is Cause.PART:
             found.append(Reason(cause, f"its part {both.name_of(origin) or 'before its entry'} differs"))
     if Cause.SITE in causes and len(causes) == 1:
@@ -46,8 +44,8 @@ def _reference_reasons(result: Comparison, row: int, partner: int) -> list[Reaso
     both = result.both
     left = _uses(result, both.original, row, 0)
     right = _uses(result, both.patched, partner, both.split)
-    labels_gone = sorted({_label(both.original, left[color]) for color in left.keys() - right.keys()} - {""})
-    labels_new = sorted({_label(both.patched, right[color]) for color in right.keys() - left.keys()} - {""})
+    labels_gone = sorted({label(both.original, left[color]) for color in left.keys() - right.keys()} - {""})
+    labels_new = sorted({label(both.patched, right[color]) for color in right.keys() - left.keys()} - {""})
     clones = [
         (before, after)
         for before in labels_gone
@@ -76,7 +74,7 @@ def _brief(labels: list[str]) -> str:
     return ", ".join(labels[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _label(graph: Graph, entity: int) -> str:
+def label(graph: Graph, entity: int) -> str:
     """A name for people: the symbol, the string itself, or the section."""
     if graph.entities.role[entity] == Role.STRINGS and entity < graph.entities.defined:
         text = graph.bytes_of(entity).rstrip(b"\0").decode("utf-8", "replace")

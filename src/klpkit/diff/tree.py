@@ -1,0 +1,95 @@
+"""Two trees of objects, compared file by file in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from klpkit.diff.model import ObjectDiff, Verdict
+from klpkit.errors import KlpkitError, RefusedError, UserError
+from klpkit.programs import default_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One object of a tree: `path` inside of it, and the difference, or why there is none."""
+
+    path: str
+    diff: ObjectDiff | None = None
+    slug: str = ""
+    problem: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.diff.verdict if self.diff else Verdict.UNPATCHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class TreeDiff:
+    """All objects of both trees, in order of path."""
+
+    original: str
+    patched: str
+    objects: tuple[Compared, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        found = {compared.verdict for compared in self.objects}
+        worst = (Verdict.UNPATCHABLE, Verdict.PATCHABLE)
+        return next((verdict for verdict in worst if verdict in found), Verdict.NO_CHANGE)
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(compared.verdict is verdict for compared in self.objects)
+
+
+def diff_trees(
+    original: Path, patched: Path, *, jobs: int | None = None, done: Callable[[Compared], None] | None = None
+) -> TreeDiff:
+    """Compare every `*.o` below `original` with the one of the same path below `patched`.
+
+    `done` is called in this process for each object as its turn comes.  `UserError` where there is no object.
+    """
+    left, right = _objects(original), _objects(patched)
+    paths = sorted(left | right)
+    if not paths:
+        raise UserError(f"{original} and {patched} hold no objects", hint="name folders with *.o files")
+    jobs = min(jobs or default_jobs(), len(paths))
+    work = [(str(original), str(patched), path, path in left, path in right) for path in paths]
+    if jobs == 1:
+        return TreeDiff(str(original), str(patched), tuple(_told(map(_compared, work), done)))
+    with ProcessPoolExecutor(jobs) as pool:
+        results = pool.map(_compared, work, chunksize=max(1, min(16, len(work) // (jobs * 4))))
+        return TreeDiff(str(original), str(patched), tuple(_told(results, done)))
+
+
+def _told(results: object, done: Callable[[Compared], None] | None) -> list[Compared]:
+    found: list[Compared] = []
+    for compared in results:  # type: ignore[attr-defined]
+        found.append(compared)
+        if done:
+            done(compared)
+    return found
+
+
+def _objects(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.o") if path.is_file()}
+
+
+def _compared(work: tuple[str, str, str, bool, bool]) -> Compared:
+    original, patched, path, left, right = work
+    if not left:
+        return Compared(
+            path, slug="new-object", problem="only the patched tree has it: put its code into another unit"
+        )
+    if not right:
+        return Compared(path, slug="gone-object", problem="only the original tree has it: keep it, even unused")
+    from klpkit.diff.engine import diff_files
+
+    try:
+        return Compared(path, diff_files(Path(original, path), Path(patched, path)))
+    except RefusedError as error:
+        return Compared(path, slug=error.slug, problem=str(error))
+    except KlpkitError as error:
+        return Compared(path, slug="unusable-object", problem=str(error))
