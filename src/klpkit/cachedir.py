@@ -52,16 +52,22 @@ def atomic_write(path: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]
 @contextmanager
 def _atomic_write(path: Path, mode: str) -> Iterator[IO[Any]]:
     temporary = ""
+    inside = False
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, mode) as stream:
+            inside = True
             yield stream
+            inside = False
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
         temporary = ""
     except OSError as error:
+        # A failed write names no file; an error about some other file is the caller's own.
+        if inside and error.filename is not None:
+            raise
         raise EnvironmentLackError(
             f"can't write {path}: {error.strerror}", hint="free some space or choose another place"
         ) from error
@@ -74,3 +80,7 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+# Asked once, when no thread can be making a file at the same moment.
+_UMASK = _umask()

@@ -56,6 +56,10 @@ class ProgramFailedError(KlpkitError):
         self.completed = completed
 
 
+class StoppedError(KlpkitError):
+    """A program was not started because another one's failure or an interrupt is ending everything."""
+
+
 def quoted(argv: Sequence[str]) -> str:
     """`argv` as a line that a shell reads back as the same words."""
     return shlex.join(argv)
@@ -101,7 +105,7 @@ def _started(
     try:
         with _live_lock:
             if _stopping.is_set():
-                raise InterruptedError("klpkit is stopping")
+                raise StoppedError("klpkit is stopping", hint="see the error that came first")
             process = subprocess.Popen(
                 argv,
                 cwd=cwd,
@@ -114,7 +118,7 @@ def _started(
             _live.add(process.pid)
     except FileNotFoundError as error:
         raise EnvironmentLackError(
-            f"{argv[0]}: program not found" if error.filename != str(cwd) else f"{cwd}: folder not found",
+            f"{argv[0]}: program not found" if str(error.filename) != str(cwd) else f"{cwd}: folder not found",
             hint="install it or put it on PATH",
         ) from error
     try:
@@ -175,11 +179,19 @@ def parallel(
                     results[index] = future.result()
                     if done:
                         done(todo[index], results[index])
-        except BaseException:
+        except BaseException as error:
             for future in futures:
                 future.cancel()
             stop_all()
             pool.shutdown(wait=True)
             _stopping.clear()
+            if isinstance(error, StoppedError) and (cause := _first_cause(futures)):
+                raise cause from None
             raise
     return [results[i] for i in range(len(todo))]
+
+
+def _first_cause(futures: Iterable[Future[_Result]]) -> BaseException | None:
+    """What stopped everything, where some calls only say that something did."""
+    errors = (future.exception() for future in futures if not future.cancelled())
+    return next((error for error in errors if error and not isinstance(error, StoppedError)), None)
