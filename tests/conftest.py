@@ -1,10 +1,17 @@
-"""What every test gets: a HOME and a cache folder of its own."""
+"""What every test gets: a HOME and a cache folder of its own; and Debian's kernel for those that ask."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+import kernels
+
+# Time tells about the machine, not about the code: no test fails for being slow.
+settings.register_profile("klpkit", deadline=None)
+settings.load_profile("klpkit")
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +23,21 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     return home
+
+
+@pytest.fixture(scope="session")
+def stock_kernel() -> kernels.StockKernel:
+    """Debian's stock kernel in the user's cache."""
+    found = kernels.find_stock()
+    if found is None:
+        pytest.skip(f"no Debian kernel in {kernels.KERNELS}; {kernels.HOW}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def small_kernel() -> kernels.SmallKernel:
+    """A small kernel with its objects in the user's cache."""
+    found = kernels.find_small()
+    if found is None:
+        pytest.skip("no small kernel was built; `tools/debian_kernel.py small --build` builds one")
+    return found

@@ -53,6 +53,7 @@ _ANNOTATION = re.compile(r"__\w*[a-z]\w*$|[A-Z][A-Z0-9_]+$")
 _TYPES = frozenset(
     {"void", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "bool", "_Bool", "auto"}
 )
+_STORAGE = frozenset({"static", "extern", "const", "volatile", "register", "inline", "_Thread_local", "__thread"})
 _MACRO_NAME = re.compile(r"_*[A-Z][A-Z0-9_]*$")
 # What may stand with arguments between `struct` and its brace.
 _TYPE_ATTRIBUTES = _ATTRIBUTES | {"__aligned", "__section", "__no_randomize_layout", "ACPI_ALIGNED"}
@@ -311,7 +312,8 @@ def _names(opened: _Open, complete: _Open) -> list[tuple[Kind, str]]:
     if "{" in words and not _has_initialiser(opened.top[: words.index("{")]):
         found.append(("type", _type_name(words)))
     elif words[:1] == ["typedef"]:
-        found.append(("type", _last_word(opened.top)))
+        declarator = _Open(opened.top[1:], opened.all)
+        found.append(("type", _object(declarator, has_type=False)[1]))
     if words[:1] == ["typedef"] and "{" in words:
         found.append(("type", _last_word(opened.top)))
     if words[:1] != ["typedef"]:
@@ -396,15 +398,29 @@ def _object(opened: _Open, *, has_type: bool) -> tuple[Kind, str]:
     if groups and not has_type:
         index = _name_group(top[:end], groups)
         inside = _inside(opened.all, top[index])
+        if words[index] in _TYPES or (inside and inside[0].text == "*"):
+            return "variable", _wrapped_name(inside)
         if index == 0 and end == len(top):
             return "invocation", f"{words[0]}({_first_argument(inside)})"
         if _MACRO_NAME.match(words[index]) and not _typed(top[:index]):
             return "variable", _first_argument(inside)
-        if words[index] in _TYPES or (inside and inside[0].text == "*"):
-            return "variable", _wrapped_name(inside)
         if end == len(top) and not _ANNOTATION.match(words[index]):
             return "declaration", words[index]
     start = words.index("}") + 1 if has_type and "}" in words else 0
-    names = [t.text for t in top[start:end] if t.kind == "word" and t.text not in _ATTRIBUTES]
-    plain = [name for name in names if not _ANNOTATION.match(name) or name == names[0]]
-    return "variable", (plain or [""])[-1]
+    return "variable", _declared(top[start:end], has_type=has_type)
+
+
+def _declared(tokens: Sequence[Token], *, has_type: bool) -> str:
+    """The name that the words before an initialiser declare; annotations may stand before and behind it."""
+    names = [t.text for t in tokens if t.kind == "word" and t.text not in _ATTRIBUTES]
+    plain = [name for name in names if not _ANNOTATION.match(name)]
+    if has_type:
+        return plain[-1] if plain else ""
+    typed = (
+        len(plain) == 1
+        or plain[-1:] == []
+        or plain[-1] in _TYPES | _STORAGE
+        or plain[-2:-1] in (["struct"], ["enum"])
+    )
+    after = names[names.index(plain[-1]) + 1 :] if plain else names[1:]
+    return after[0] if typed and after else (plain or names or [""])[-1]

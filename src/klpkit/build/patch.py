@@ -92,15 +92,23 @@ def _find_strip(parsed: PatchSet, source: Path, path: Path) -> int:
             raise UserError(
                 f"{path}: the path {name} leaves the source tree", hint="make the patch inside the tree"
             )
-    existing = [old for old, _ in names if old] or [str(PurePosixPath(new).parent) for _, new in names if new]
-    deepest = min(len(PurePosixPath(name).parts) for name in existing) if existing else 0
+    deepest = min(len(PurePosixPath(name).parts) for pair in names for name in pair if name)
     # Git's a/ and b/ first, so that a folder named `a` in the tree does not confuse.
-    prefixed = all(old.startswith("a/") or not old for old, _ in names)
-    for strip in sorted(range(deepest + 1), key=lambda n: (n != 1, n) if prefixed else (n, n)):
-        if all((source / _stripped(name, strip)).exists() for name in existing):
+    git = all(old.startswith("a/") or not old for old, _ in names)
+    git = git and all(new.startswith("b/") or not new for _, new in names)
+    for strip in sorted(range(deepest), key=lambda n: (n != 1, n) if git else (n, n)):
+        if _fits(names, source, strip):
             return strip
-    missing = next(name for name in existing if not (source / _stripped(name, 1)).exists())
+    missing = next((old for old, _ in names if old and not (source / _stripped(old, 1)).exists()), names[0][1])
     raise UserError(f"{path}: {missing} is not in {source}", hint="name the source tree that the patch is for")
+
+
+def _fits(names: Sequence[tuple[str, str]], source: Path, strip: int) -> bool:
+    """Whether every file to be changed exists with `strip` folders taken off; for new files their folder."""
+    changed = [source / _stripped(old, strip) for old, _ in names if old]
+    if changed:
+        return all(place.is_file() for place in changed)
+    return all((source / _stripped(new, strip)).parent.is_dir() for _, new in names)
 
 
 def _stripped(name: str, strip: int) -> str:
