@@ -10,7 +10,7 @@ import pytest
 
 from klpkit.errors import RefusedError
 from klpkit.impact.forbidden import RULES, SLUGS, forbidden_section
-from klpkit.impact.patchability import NOTRACE, UNTRACED_OBJECT, assess, functions_of
+from klpkit.impact.patchability import NOCALL, NOTRACE, UNTRACED_OBJECT, assess, functions_of
 from klpkit.impact.result import How, Patchability
 from klpkit.records.model import Function
 
@@ -95,11 +95,22 @@ def test_a_renamed_function_is_patched_by_its_new_symbol(tmp_path: Path) -> None
     assert "its symbol is f.llvm.1234" in found.notes
 
 
-def test_functions_narrowed_to_their_callers_go_through_them(tmp_path: Path) -> None:
+def test_functions_narrowed_to_their_callers_are_replaced_by_symbol_but_not_called(tmp_path: Path) -> None:
     path = build(tmp_path)
     plain, swallows = ask(path, "plain", "swallows", narrowed={"plain": "it takes its argument for 5"})
-    assert (plain.how, plain.notes[0]) == (How.CALLERS, "it takes its argument for 5")
-    assert swallows.how is How.SYMBOL
+    assert (plain.how, plain.callable, plain.notes[0]) == (How.SYMBOL, False, "it takes its argument for 5")
+    assert (swallows.how, swallows.callable) == (How.SYMBOL, None)
+
+
+def test_functions_with_another_calling_convention_go_through_their_callers(tmp_path: Path) -> None:
+    (found,) = assess(build(tmp_path), [Function("u", "plain")], nocall=["plain"])
+    assert (found.how, found.callable) == (How.CALLERS, False)
+
+
+def test_debugging_information_tells_a_changed_calling_convention(tmp_path: Path) -> None:
+    source = SOURCE.replace("clone", "kept_name")
+    (kept,) = ask(build(tmp_path, "clang-16", "-g", source=source), "kept_name")
+    assert (kept.how, kept.notes[0]) == (How.CALLERS, NOCALL)
 
 
 def test_functions_with_one_body_are_noted(tmp_path: Path) -> None:

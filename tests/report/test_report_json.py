@@ -97,6 +97,7 @@ def test_a_document_holds_the_whole_answer(small: ImpactAnswer) -> None:
         "chain": found["effects"],
         "chains": [],
         "how": "callers",
+        "callable": None,
         "owner": "vmlinux",
         "section": ".init.text",
         "ftrace": False,

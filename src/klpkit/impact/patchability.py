@@ -7,7 +7,8 @@ words are in Documentation/livepatch/livepatch.rst, section 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,17 +34,20 @@ def assess(
     *,
     owner: str = "",
     narrowed: Mapping[str, str] = _NOTHING,
+    nocall: Collection[str] = (),
 ) -> list[Patchability]:
     """How each of `functions` can be replaced, told from the file at `object_path`; in their order.
 
     `owner` is what the object is linked into.  `narrowed` names functions that keep their plain name and yet
-    take for granted what their callers pass, each with a sentence saying so.  An object's own debugging
-    information is asked for such functions too; for a linked image hand in what was read from its DWARF
+    take for granted what their callers pass, each with a sentence saying so: they are called as their source
+    declares them, so a new body can take their place, but new code can't call the running one.  `nocall` names
+    functions whose calling convention is not their source's.  An object's own debugging information is asked for
+    such functions too; for a linked image hand in what was read from its DWARF
     (`klpkit.records.dwarf.nocall_functions`), since a whole kernel's takes seconds.
 
     `FormatError` for a broken file, `RefusedError` (`lto-object`) for GCC's intermediate code.
     """
-    assessor = _Assessor(object_path, owner, narrowed)
+    assessor = _Assessor(object_path, owner, narrowed, nocall)
     return [assessor.assess(function.symbol) for function in functions]
 
 
@@ -59,10 +63,11 @@ def functions_of(path: Path) -> tuple[Function, ...]:
 class _Assessor:
     """Answers for one file."""
 
-    def __init__(self, path: Path, owner: str, narrowed: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, owner: str, narrowed: Mapping[str, str], nocall: Collection[str]) -> None:
         elf = ElfFile.open(path)
         refuse_intermediate_code(elf)
-        self._path, self._owner, self._given = path, owner, narrowed
+        self._path, self._owner = path, owner
+        self._narrowed, self._given = narrowed, frozenset(nocall)
         self._elf = elf
         self._code = ObjectCode(elf)
         self._sites = TraceSites(self._code)
@@ -72,14 +77,13 @@ class _Assessor:
                 self._positions.setdefault(name, []).append(position)
 
     @cached_property
-    def _narrowed(self) -> dict[str, str]:
-        """Functions that are not called as their source says, with the sentence that says so."""
-        found: dict[str, str] = {}
-        if self._elf.relocatable and self._elf.sections.find(".debug_info"):
-            from klpkit.records.dwarf import nocall_functions
+    def _nocall(self) -> frozenset[str]:
+        """Functions that are not called as their source says: told by the caller, or by the object's own DWARF."""
+        if not (self._elf.relocatable and self._elf.sections.find(".debug_info")):
+            return self._given
+        from klpkit.records.dwarf import nocall_functions
 
-            found = {function.symbol: NOCALL for function in nocall_functions(self._path)}
-        return found | dict(self._given)
+        return self._given | {function.symbol for function in nocall_functions(self._path)}
 
     @cached_property
     def _descendants(self) -> dict[str, list[str]]:
@@ -118,16 +122,14 @@ class _Assessor:
         if len(renamed) == 1:
             found = self._present(renamed[0], self._positions[renamed[0]])
             note = f"its symbol is {renamed[0]}"
-            return Patchability(
-                found.how, found.owner, found.section, found.ftrace, found.forbidden, (note, *found.notes)
-            )
+            return replace(found, notes=(note, *found.notes))
         note = f"only copies of it are left: {', '.join(sorted(left))}" if left else "no code of its own is left"
-        return Patchability(How.GONE, self._owner, notes=(f"{note}; patch the functions that use it",))
+        return Patchability(How.GONE, owner=self._owner, notes=(f"{note}; patch the functions that use it",))
 
     def _present(self, symbol: str, positions: list[int]) -> Patchability:
         traces = [self._sites.traced(position) for position in positions]
         ftrace = None if None in traces else all(traces)
-        how, notes = self._how(symbol, positions[0])
+        how, callable_, notes = self._how(symbol, positions[0])
         if len(positions) > 1:
             notes.append(f"{len(positions)} functions have this name here: say which by its position (sympos)")
         notes += [f"it shares its code with {twin}" for twin in self._twins_of(symbol, positions)]
@@ -135,16 +137,21 @@ class _Assessor:
             notes.append(NOTRACE if self._sites.any else UNTRACED_OBJECT)
         reasons = [self._forbidden(position, ftrace) for position in positions]
         section = self._elf.sections.names[self._code.places[positions[0]][0]]
-        return Patchability(how, self._owner, section, ftrace, next(filter(None, reasons), ""), tuple(notes))
+        return Patchability(
+            how, self._owner, section, ftrace, next(filter(None, reasons), ""), tuple(notes), callable_
+        )
 
-    def _how(self, symbol: str, position: int) -> tuple[How, list[str]]:
+    def _how(self, symbol: str, position: int) -> tuple[How, bool | None, list[str]]:
+        """How it is replaced, whether it can be called, and the notes on both."""
         derived = self._code.pieces.derivation(position)
         if derived and derived[1] not in RENAMES:
             what = cause(derived[1]).sentence.format(user="it", body=derived[0])
-            return How.CALLERS, [f"{what}: patch its callers"]
+            return How.CALLERS, False, [f"{what}: patch its callers"]
+        if symbol in self._nocall:
+            return How.CALLERS, False, [NOCALL]
         if symbol in self._narrowed:
-            return How.CALLERS, [self._narrowed[symbol]]
-        return How.SYMBOL, []
+            return How.SYMBOL, False, [self._narrowed[symbol]]
+        return How.SYMBOL, None, []
 
     def _twins_of(self, symbol: str, positions: list[int]) -> list[str]:
         names = {name for position in positions for name in self._twins[self._code.places[position]]}

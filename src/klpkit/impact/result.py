@@ -17,7 +17,7 @@ class How(StrEnum):
     SYMBOL = "symbol"
     """By its symbol: its code is called as its source declares it."""
     CALLERS = "callers"
-    """Only through its callers: a clone, or a function narrowed to its callers' arguments."""
+    """Only through its callers: a clone, whose calling convention or meaning is not its source's."""
     GONE = "gone"
     """It has no code of its own any more: every copy was inlined or it was removed; its users carry it."""
     UNKNOWN = "unknown"
@@ -31,7 +31,9 @@ class Patchability:
     `owner` is `vmlinux` or the module that the function ends up in, empty where unknown.  `section` is the
     section of its code.  `ftrace` tells whether it has an ftrace location (None: unknown).  `forbidden` is the
     reason slug where it lives in code that must not be patched (`init-code`, `noinstr-code`, …), else empty.
-    `notes` are sentences for a person: why it goes only through its callers, say.
+    `notes` are sentences for a person: why it goes only through its callers, say.  `callable` is False where new
+    code must not call the running function by its symbol: it is a clone, or takes for granted what its callers
+    passed; None where nothing says so.
     """
 
     how: How = How.UNKNOWN
@@ -40,6 +42,7 @@ class Patchability:
     ftrace: bool | None = None
     forbidden: str = ""
     notes: tuple[str, ...] = ()
+    callable: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

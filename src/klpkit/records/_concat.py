@@ -105,7 +105,7 @@ def _pairs(
             continue
         for row in rows:
             partners = [r for r in rows if source[r] != source[row] and _compatible(table, texts, row, r)]
-            places = {(int(table.file[r]), int(table.line[r])) for r in partners}
+            places = {(int(table.file[r]), int(table.line[r])) for r in partners if texts[int(table.file[r])]}
             ambiguous += len(places) > 1
             pairs += [(row, partner) for partner in partners if row < partner]
     return pairs, ambiguous

@@ -210,6 +210,25 @@ def with_joins(table: EffectTable, pairs: Iterable[tuple[int, int]]) -> EffectTa
     )
 
 
+def with_effects_only(table: EffectTable) -> EffectTable:
+    """`table` without the functions that have no part in any effect."""
+    kept = np.union1d(table.body, table.user).astype(np.int32)
+    renumbered = np.zeros(table.function_count, dtype=np.int32)
+    renumbered[kept] = np.arange(len(kept), dtype=np.int32)
+    return replace(
+        table,
+        unit=table.unit[kept],
+        symbol=table.symbol[kept],
+        order=table.order[kept],
+        file=table.file[kept],
+        line=table.line[kept],
+        column=table.column[kept],
+        removed=table.removed[kept] if len(table.removed) else table.removed,
+        body=renumbered[table.body],
+        user=renumbered[table.user],
+    )
+
+
 class EffectBuilder:
     """Collects functions and effects one at a time and makes a table of them; equal functions become one row."""
 

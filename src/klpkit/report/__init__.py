@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from klpkit.report.html import render_html, write_html
     from klpkit.report.jsonout import write_all_json, write_json
     from klpkit.report.table import write_table
-    from klpkit.report.terminal import Sheet, console, progress, sheet
+    from klpkit.report.terminal import Sheet, console, counter, progress, sheet
     from klpkit.report.text import write_tree, write_trees
 
 __all__ = [
     "Sheet",
     "console",
+    "counter",
     "progress",
     "render_html",
     "sheet",
@@ -37,7 +38,7 @@ _HOMES = {
     "html": ("render_html", "write_html"),
     "jsonout": ("write_all_json", "write_json"),
     "table": ("write_table",),
-    "terminal": ("Sheet", "console", "progress", "sheet"),
+    "terminal": ("Sheet", "console", "counter", "progress", "sheet"),
     "text": ("write_tree", "write_trees"),
 }
 

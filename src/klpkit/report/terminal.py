@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -108,6 +108,10 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
+Count = Callable[[int, int | None], None]
+"""Tells a progress bar how many items are done and how many there are."""
+
+
 class Advance(Protocol):
     """Tells a progress bar that `steps` more items are done."""
 
@@ -120,21 +124,26 @@ def progress(description: str, total: int | None = None) -> Iterator[Advance]:
 
     `total` is the number of items; None where it is unknown.
     """
+    with counter(description) as count:
+        done = 0
+
+        def advance(steps: int = 1) -> None:
+            nonlocal done
+            done += steps
+            count(done, total)
+
+        yield advance
+
+
+@contextmanager
+def counter(description: str) -> Iterator[Count]:
+    """As `progress`, for work that tells how much is done and how much there is, each time anew."""
     if not _is_terminal(sys.stderr):
-        yield lambda steps=1: None
+        yield lambda done, total: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total)
-
-        def advance(steps: int = 1) -> None:
-            bar.advance(task, steps)
-
-        yield advance
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

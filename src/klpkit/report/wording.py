@@ -93,6 +93,8 @@ def obstacles(patchability: Patchability) -> list[str]:
     marks = []
     if patchability.forbidden:
         marks.append(f"must not be patched: {shown(patchability.forbidden)}")
+    if patchability.how is How.SYMBOL and patchability.callable is False:
+        marks.append("new code must not call the running one")
     if patchability.ftrace is False:
         marks.append("can't be traced")
     return marks

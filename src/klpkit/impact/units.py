@@ -1,0 +1,116 @@
+"""One translation unit's evidence: its clone dump, IPA-CP dump or optimisation record, and its object.
+
+The functions of all of them are called by one unit name, so that what they say of a function comes together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from klpkit.impact.evidence import CodeFile
+from klpkit.records import concat
+from klpkit.records.clones import DUMP_SUFFIX, read_clone_dumps
+from klpkit.records.model import Effect, EffectBuilder, EffectTable, Function, Strings
+from klpkit.records.narrowing import CpDump, is_clone, read_cp_dump
+from klpkit.records.objects import read_object
+from klpkit.records.optrecords import read_opt_records
+
+CP_SUFFIX = ".cp"
+REMARKS_SUFFIX = ".opt.yaml"
+
+# Compiler family → the flags that make a replay leave its records behind.
+RECORD_FLAGS = {
+    "gcc": ("-fdump-ipa-clones", "-fdump-ipa-cp"),
+    "clang": ("-fsave-optimization-record",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFiles:
+    """What there is of one unit: `name` is how its functions are told from those of other units.
+
+    Paths in its records that begin with `base` are shown without it.
+    """
+
+    name: str
+    dumps: tuple[Path, ...]
+    object: Path | None
+    owner: str = ""
+    base: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitEvidence:
+    """One unit's effects, its code, and what was read."""
+
+    name: str
+    table: EffectTable
+    code: CodeFile | None
+    kinds: tuple[str, ...]
+
+
+def read_unit(files: UnitFiles, *, lenient: bool = False) -> UnitEvidence:
+    """The effects that the files of one unit show; errors are those of the records' readers."""
+    tables: list[EffectTable] = []
+    kinds: list[str] = []
+    narrowed: dict[str, str] = {}
+    if clones := _ending(files.dumps, DUMP_SUFFIX):
+        table = read_clone_dumps([str(path) for path in clones], lenient=lenient, cache=False)
+        tables.append(_in_unit(table, files.name, files.base))
+        kinds.append("clone dumps")
+    for path in _ending(files.dumps, REMARKS_SUFFIX):
+        table = read_opt_records(path, unit=files.name, lenient=lenient)
+        tables.append(_in_unit(table, files.name, files.base))
+        kinds.append("optimisation records")
+    for path in _ending(files.dumps, CP_SUFFIX):
+        dump = read_cp_dump(path)
+        tables.append(_arguments(dump, files.name))
+        narrowed.update(_narrowed(dump))
+        kinds.append("IPA-CP dumps")
+    code = None
+    if files.object is not None:
+        tables.append(read_object(files.object, unit=files.name))
+        code = CodeFile(files.object, files.owner, narrowed)
+        kinds.append("objects")
+    return UnitEvidence(files.name, concat(tables, unit_key=str), code, tuple(kinds))
+
+
+def _ending(paths: Sequence[Path], suffix: str) -> list[Path]:
+    return [path for path in paths if path.name.endswith(suffix)]
+
+
+def _in_unit(table: EffectTable, unit: str, base: str) -> EffectTable:
+    """`table`, all of whose functions come from one unit, called `unit`, and with paths relative to `base`."""
+    strings = Strings([""])
+    numbers = np.array([*(strings.add(_below(base, text)) for text in table.strings), -1], dtype=np.int32)
+    return replace(
+        table,
+        strings=strings,
+        unit=np.full(table.function_count, strings.add(unit), dtype=np.int32),
+        symbol=numbers[table.symbol],
+        file=numbers[table.file],
+        where_file=numbers[table.where_file],
+    )
+
+
+def _below(base: str, text: str) -> str:
+    return text.removeprefix(base) if base else text
+
+
+def _arguments(dump: CpDump, unit: str) -> EffectTable:
+    """Effects of callers on the functions that take their arguments for granted."""
+    builder = EffectBuilder()
+    for row in dump.narrowings:
+        for caller in row.callers:
+            builder.add(Effect(Function(unit, caller), Function(unit, row.symbol), "range"))
+    return builder.table()
+
+
+def _narrowed(dump: CpDump) -> Iterable[tuple[str, str]]:
+    for row in dump.narrowings:
+        if not is_clone(row.symbol):
+            yield row.symbol, f"{row} (its callers: {', '.join(row.callers) or 'unknown'})"

@@ -1,0 +1,186 @@
+"""Evidence from build trees and dumps: which units are asked, and what a query makes of them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from klpkit.build import open_tree
+from klpkit.errors import UserError
+from klpkit.impact import sources
+from klpkit.impact.concerned import concerned_units
+from klpkit.impact.evidence import EveryAnswer
+from klpkit.impact.patched import patched_functions
+from klpkit.impact.result import How
+
+CORE_H = "static inline int twice(int value) { return value + value; }\n"
+CORE_C = """#include "core.h"
+int helper(int);
+static int __attribute__((noinline)) slow(int count, int unused) {
+    volatile int sum = 0;
+    for (int i = 0; i < count; i++) sum += i;
+    return sum;
+}
+static int folded(int value) { return twice(value) + slow(7, value); }
+int entry(int value) { return folded(value) + helper(value); }
+int other(int value) { return slow(7, 1) * value; }
+"""
+USER_C = """#include "core.h"
+int entry(int);
+static int local(int value) { return twice(entry(value)); }
+int helper(int value) { return local(value) - 1; }
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Two units that share a header, built, with a compilation database."""
+    for name, text in (("core.h", CORE_H), ("core.c", CORE_C), ("user.c", USER_C)):
+        (tmp_path / name).write_text(text)
+    entries = []
+    for stem in ("core", "user"):
+        argv = ["gcc", "-O2", "-MMD", "-c", f"{stem}.c", "-o", f"{stem}.o"]
+        subprocess.run(argv, cwd=tmp_path, check=True)
+        entries.append({"directory": str(tmp_path), "file": f"{stem}.c", "arguments": argv, "output": f"{stem}.o"})
+    (tmp_path / "compile_commands.json").write_text(json.dumps(entries))
+    return tmp_path
+
+
+def listed(project: Path, *specs: str) -> dict[str, How]:
+    with sources.from_build(open_tree(project), list(specs)) as evidence:
+        found = evidence.ask(list(specs))
+        return {item.function.symbol: item.patchability.how for item in found.impacted}
+
+
+def test_a_static_function_impacts_what_it_was_inlined_into(project: Path) -> None:
+    assert listed(project, "folded") == {"folded": How.GONE, "entry": How.SYMBOL}
+
+
+def test_callers_of_a_clone_are_impacted(project: Path) -> None:
+    found = listed(project, "slow")
+    assert found["slow"] is How.GONE
+    assert found["slow.constprop.0"] is How.CALLERS
+    assert found["entry"] is found["other"] is How.SYMBOL
+
+
+def test_a_headers_function_is_asked_in_every_unit(project: Path) -> None:
+    with sources.from_build(open_tree(project), ["twice"]) as evidence:
+        found = evidence.ask(["twice"])
+    assert {item.function.unit for item in found.impacted} == {"core.c", "user.c"}
+    assert {"entry", "helper"} <= {item.function.symbol for item in found.impacted}
+
+
+def test_only_units_that_define_a_public_function_are_asked(project: Path) -> None:
+    found = concerned_units(open_tree(project), "entry")
+    assert [unit.source.name for unit in found.units] == ["core.c"]
+
+
+def test_a_function_that_nothing_inlines_is_its_own_list(project: Path) -> None:
+    assert listed(project, "other") == {"other": How.SYMBOL}
+
+
+def test_the_tree_is_not_written_to(project: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in project.rglob("*") if "home" not in path.parts}
+    listed(project, "core.c:folded")
+    after = {path: path.stat().st_mtime_ns for path in project.rglob("*") if "home" not in path.parts}
+    assert {p: t for p, t in after.items() if p.is_file()} == {p: t for p, t in before.items() if p.is_file()}
+
+
+def test_an_unknown_function_is_an_error_with_a_way_out(project: Path) -> None:
+    with pytest.raises(UserError, match=r"core\.c"):
+        listed(project, "cor.c:folded")
+    with pytest.raises(UserError, match=r"entry") as caught:
+        listed(project, "core.c:entr")
+    assert "did you mean" in str(caught.value)
+
+
+def test_a_patch_asks_for_the_functions_that_it_touches(project: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "fix.patch"
+    patch.write_text(
+        "--- a/core.c\n+++ b/core.c\n@@ -8,3 +8,3 @@\n"
+        "-static int folded(int value) { return twice(value) + slow(7, value); }\n"
+        "+static int folded(int value) { return twice(value) + slow(7, value) + 1; }\n"
+        " int entry(int value) { return folded(value) + helper(value); }\n"
+        " int other(int value) { return slow(7, 1) * value; }\n"
+    )
+    assert patched_functions([patch], open_tree(project)).specs == ("core.c:folded",)
+
+
+def test_dumps_and_the_objects_beside_them_answer_alike(project: Path) -> None:
+    for stem in ("core", "user"):
+        argv = ["gcc", "-O2", "-c", f"{stem}.c", "-o", f"{stem}.o", "-fdump-ipa-clones", "-dumpdir", ""]
+        subprocess.run(argv, cwd=project, check=True)
+    dumps = sorted(str(path) for path in project.glob("*.ipa-clones"))
+    assert len(dumps) == 2
+    found = sources.from_dumps(dumps, ["slow"]).ask(["slow"])
+    assert {"slow", "slow.constprop.0", "entry", "other"} == {item.function.symbol for item in found.impacted}
+    assert found.warnings == ()
+    (project / "core.o").unlink()
+    found = sources.from_dumps(dumps, ["slow"]).ask(["slow"])
+    assert {item.function.symbol for item in found.impacted} == {"slow", "slow.constprop.0"}
+    assert any("callers of clones" in text for text in found.warnings)
+
+
+def test_every_answer_is_the_answer_that_one_question_gets(project: Path) -> None:
+    tree = open_tree(project)
+    with sources.units_evidence(tree, list(tree.units())) as evidence:
+        every = EveryAnswer(evidence)
+        for function, found in every.items():
+            asked = evidence.ask([f"{function.unit}:{function.symbol}"])
+            assert [item.function for item in found.impacted] == [item.function for item in asked.impacted]
+    assert len(every) >= 8
+
+
+def test_debug_information_tells_inlining_and_branches_tell_callers_of_clones(project: Path) -> None:
+    argv = shlex.split("gcc -O2 -g -shared -fPIC -fvisibility=hidden core.c user.c -o image.so")
+    subprocess.run(argv, cwd=project, check=True)
+    evidence = sources.from_image(project / "image.so")
+    found = {item.function.symbol for item in evidence.ask(["slow"]).impacted}
+    assert {"slow", "slow.constprop.0", "entry", "other"} <= found
+    assert {"folded", "entry"} <= {item.function.symbol for item in evidence.ask(["folded"]).impacted}
+
+
+def klpkit(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    argv = [str(Path(sys.executable).with_name("klpkit")), *words]
+    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_command_answers_from_the_current_folder(project: Path) -> None:
+    done = klpkit("impact", "folded", "--json", "--html", "page.html", cwd=project)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert [item["symbol"] for item in answer["impacted"]] == ["folded", "entry"]
+    assert "entry" in (project / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ((), 2, "name a function"),
+        (("nothing_like_it",), 2, "nothing_like_it"),
+        (("f", "--build", ".", "--dumps", "."), 2, "exclude"),
+        (("f", "--debug", "x"), 2, "--debug goes with --elf"),
+        (("f", "--elf", "absent"), 2, "absent"),
+        (("f", "--elf", "core.c"), 2, "no ELF file"),
+        (("f", "--build", "absent"), 2, "absent"),
+        (("f", "--dumps", "absent"), 2, "absent"),
+        (("--patch", "absent"), 2, "absent"),
+        (("--all", "f"), 2, "--all"),
+    ],
+)
+def test_wrong_use_says_what_to_do(project: Path, words: tuple[str, ...], status: int, said: str) -> None:
+    done = klpkit("impact", *words, cwd=project)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_leaves_no_page(project: Path) -> None:
+    done = klpkit("impact", "folded", "--html", "/dev/full/page.html", cwd=project)
+    assert done.returncode == 3
+    assert "can't write" in done.stderr
