@@ -10,19 +10,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from klpkit.elf.constants import STT_NOTYPE
 from klpkit.records import _dwarfforms as d
+from klpkit.records._dwarfbytes import members, sorted_once
 from klpkit.records._dwarfranges import Ranges
 from klpkit.records._dwarfsections import DebugSections
 from klpkit.records._dwarfunits import Units
 from klpkit.records._dwarfvalues import ABSENT, Values
+from klpkit.records.suffixes import PREFIXES
 
 Ints = npt.NDArray[np.int64]
 
 _MASK = (1 << 64) - 1
 
 
-def read_addresses(sections: DebugSections, units: Units, values: Values, position: Ints, unit: Ints) -> Ints:
-    """Where the code of the subprograms at `position` starts: their only or first piece; `ABSENT` for none."""
+def read_addresses(
+    sections: DebugSections, units: Units, values: Values, position: Ints, unit: Ints
+) -> tuple[Ints, Ints]:
+    """Where the code of the subprograms at `position` starts (`ABSENT` for none), and where their other pieces do."""
+    others: list[int] = []
     read = values.read(position, unit, (d.AT_LOW_PC, d.AT_RANGES))
     address = read[d.AT_LOW_PC]
     ranges = Ranges(sections[".debug_rnglists"], sections[".debug_ranges"], sections[".debug_addr"])
@@ -34,7 +40,8 @@ def read_addresses(sections: DebugSections, units: Units, values: Values, positi
         offset, kind = int(read[d.AT_RANGES][row]), units.headers[home].format
         starts = ranges.starts(offset, kind, 0 if base == ABSENT else base, addresses)
         address[row] = _signed(starts[0]) if starts else ABSENT
-    return address
+        others += map(_signed, starts[1:])
+    return address, np.array(others, np.int64)
 
 
 def _signed(address: int) -> int:
@@ -56,6 +63,15 @@ class CodeNames:
         place = address.view(np.uint64)
         row = np.searchsorted(start, place, side="right") - 1
         return (row >= 0) & (place < end.take(row)) & (address != ABSENT)
+
+    def undescribed(self, address: Ints) -> int:
+        """How many functions of the symbol table start at none of `address`; padding before functions aside."""
+        symbols = self.sections.elf.symbols
+        rows, places = self.sections.functions()
+        typed = (symbols.type[rows] != STT_NOTYPE) & (symbols.size[rows] > 0) & self.live(places)
+        unknown = np.flatnonzero(typed & ~members(places, sorted_once(address)))
+        pairs = zip(places[unknown].tolist(), rows[unknown].tolist(), strict=True)
+        return len({place for place, row in pairs if not symbols.names[row].startswith(PREFIXES)})
 
     def names(self, address: Ints, wanted: list[str]) -> list[str]:
         """The symbol at each address: of several that which is `wanted` or made from it; `wanted` if none."""

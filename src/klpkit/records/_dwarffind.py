@@ -28,17 +28,21 @@ def debug_sections(path: Path, debug: Path | None) -> DebugSections:
         chosen = open_image(debug)
         _check_same_build(elf, chosen)
         return _checked(chosen)
-    if elf.sections.find(".debug_info"):
+    if _has_information(elf):
         return DebugSections(elf)
     for candidate in _candidates(elf, path):
         found = open_image(candidate)
-        if found.sections.find(".debug_info") and build_id(found) == build_id(elf):
+        if _has_information(found) and build_id(found) == build_id(elf):
             return DebugSections(found)
     return _checked(elf)
 
 
+def _has_information(elf: ElfFile) -> bool:
+    return any(len(elf.stored(index)) for index in elf.sections.find(".debug_info"))
+
+
 def _checked(elf: ElfFile) -> DebugSections:
-    if elf.sections.find(".debug_info"):
+    if _has_information(elf):
         return DebugSections(elf)
     if elf.sections.find(".debug_info.dwo"):
         raise split_refused(elf.path)

@@ -286,8 +286,9 @@ class Shapes:
 
     `tables[base + code]` is the shape of an abbreviation code (`LONG_CODES`); `bounds` are the bases of all tables
     and the end of the last.  `size` includes one byte of code.  `sibling` is the distance from the DIE to its
-    `DW_AT_sibling` value, `back` that from its end back to the value.  `jumps` says where walking past the DIE takes no more
-    than a jump; `glide` is the distance to the value there, the size where that is all, else 0.  `depth` is what the DIE adds to the depth.
+    `DW_AT_sibling` value, `back` that from its end back to the value.  `depth` is what the DIE adds to the depth.
+    `jumps` says where walking past the DIE takes no more than a jump; `glide` is the distance to the value there,
+    the size where that is all that it takes, else 0.
     `program` is the first step of the shape's program: skip `skips[step]` bytes, then one value that ends as
     `endings[step]` says.  Shapes of one `layout` store the same attributes in the same way.
     """

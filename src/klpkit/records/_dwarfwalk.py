@@ -111,7 +111,7 @@ class Walker:
         self._drop_ended(lanes)
 
     def _glide(self, lanes: _Lanes) -> None:
-        """Move the cursors past DIEs that take no more than adding a size or a jump; others stay where they are."""
+        """Move the cursors past DIEs that take no more than adding a size or a jump; others stay."""
         shapes = self._shapes
         shape = shapes.tables.take(self._bytes.take(lanes.position) + lanes.table)
         after = lanes.position + shapes.glide.take(shape)

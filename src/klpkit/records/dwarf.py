@@ -109,13 +109,15 @@ class _Code:
     """The subprograms whose code is in the file.
 
     Their rows in `Tree` (sorted) and in `Functions`, and their symbols; `dropped` counts those that the linker
-    left out, `named` says whether the file has symbols at all.
+    left out, `undescribed` the functions of the symbol table without a subprogram; `named` says whether the file has
+    symbols at all.
     """
 
     tree_row: Ints
     row: Ints
     symbols: list[str]
     dropped: int
+    undescribed: int
     named: bool
 
 
@@ -123,13 +125,14 @@ def _read_code(
     sections: DebugSections, units: Units, values: Values, tree: Tree, functions: Functions, names: Names
 ) -> _Code:
     rows = np.flatnonzero(tree.code)
-    address = read_addresses(sections, units, values, tree.position.take(rows), tree.unit.take(rows))
+    address, pieces = read_addresses(sections, units, values, tree.position.take(rows), tree.unit.take(rows))
     code = CodeNames(sections)
     live = code.live(address)
     row = functions.rows(tree.position.take(rows[live]))
     own = [names.strings[index] for index in names.symbols(functions, row).tolist()]
     symbols = code.names(address[live], own)
-    return _Code(rows[live], row, symbols, int((~live).sum()), len(sections.elf.symbols) > 1)
+    undescribed = code.undescribed(np.concatenate([address, pieces]))
+    return _Code(rows[live], row, symbols, int((~live).sum()), undescribed, len(sections.elf.symbols) > 1)
 
 
 def _facts(tree: Tree, called: dict[int, Ints], functions: Functions, code: _Code, names: Names) -> DwarfFacts:
@@ -221,6 +224,11 @@ def _warnings(code: _Code, unplaced: int) -> list[str]:
     found = []
     if not code.named:
         found.append("no symbol table: clones are shown under their source names")
+    if code.undescribed:
+        found.append(
+            f"{code.undescribed} functions have no debug information (assembler, folded copies, compiled without -g): "
+            "what is inlined in them is not known"
+        )
     if code.dropped:
         found.append(f"{code.dropped} functions are described whose code is not in the file")
     if unplaced:
