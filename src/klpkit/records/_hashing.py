@@ -20,7 +20,10 @@ Ids = npt.NDArray[np.int32]
 WORD = 8
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
-_CHUNK = 1 << 13
+_CHUNK = 1 << 12
+_LAST_SHIFT = np.uint64(29)
+_ONE = np.uint64(1)
+_NEAR_MAX = np.uint64(2**32 - 1)
 _MINIMUM_SLOTS = 1 << 10
 
 
@@ -47,19 +50,25 @@ def _hash_chunk(data: Bytes, starts: Offsets, lengths: Offsets, seeds: Hashes, b
         shape=(len(data) - block + 1,), dtype=f"V{block}", buffer=data.data, strides=(1,)
     )
     hashes = seeds ^ (lengths.astype(np.uint64) << _SHIFT)
-    active = np.arange(len(starts))
-    done = 0
-    while done == 0 or len(active):
-        words = blocks[starts[active] + done].view("<u8").reshape(-1, block // WORD)
-        words &= _masks(block)[np.minimum(lengths[active] - done, block)]
-        some = hashes[active]
-        for column in words.T:
-            _mix(some, column)
-        hashes[active] = some
+    _fold(hashes, blocks[starts], lengths, block)
+    longer = np.flatnonzero(lengths > block)
+    done = block
+    while len(longer):
+        some, rest = hashes[longer], lengths[longer] - done
+        _fold(some, blocks[starts[longer] + done], rest, block)
+        hashes[longer] = some
+        longer = longer[rest > block]
         done += block
-        active = np.flatnonzero(lengths > done)
-    hashes ^= hashes >> np.uint64(29)
-    return np.maximum(hashes, np.uint64(1))
+    hashes ^= hashes >> _LAST_SHIFT
+    return np.maximum(hashes, _ONE)
+
+
+def _fold(hashes: Hashes, blocks: npt.NDArray[np.void], lengths: Offsets, block: int) -> None:
+    """Fold the first `lengths` bytes of each block into each hash, in place."""
+    words = blocks.view("<u8").reshape(-1, block // WORD)
+    words &= _masks(block)[np.minimum(lengths, block)]
+    for column in words.T:
+        _mix(hashes, column)
 
 
 @cache
@@ -85,54 +94,67 @@ def mix_numbers(*columns: npt.NDArray[np.integer]) -> Hashes:
 
 
 class HashIndex:
-    """Numbers hashes in the order in which they are first seen: an open hash table held in two arrays."""
+    """Numbers hashes in the order in which they are first seen: an open hash table held in two arrays.
+
+    Hashes come with a place between 0 and 1 (`near`), in 2^32nds, where the search for them begins.  Hashes
+    that can only be equal when they come from the same part of the input, the same dump say, and lie close
+    together there keep the part of the table that is in use small, which is several times as fast.
+    """
 
     def __init__(self, expected: int = 0) -> None:
         self.count = 0
         self._resize(expected)
 
     def _resize(self, expected: int) -> None:
-        slots = max(_MINIMUM_SLOTS, 1 << (2 * expected).bit_length())
-        self._mask = np.uint64(slots - 1)
-        self._keys = np.zeros(slots, dtype=np.uint64)
-        self._ids = np.full(slots, -1, dtype=np.int32)
+        self._slots = max(_MINIMUM_SLOTS, 1 << (2 * expected).bit_length())
+        self._keys = np.zeros(self._slots, dtype=np.uint64)
+        self._ids = np.full(self._slots, -1, dtype=np.int32)
 
-    def insert(self, hashes: Hashes) -> tuple[Ids, Offsets]:
-        """The number of each hash, and the positions in `hashes` of those that were new, in number order."""
-        self._make_room(len(hashes))
-        slots = self._claim(hashes)
+    def insert(self, hashes: Hashes, near: Hashes | None = None) -> tuple[Ids, Offsets]:
+        """The number of each hash, and the positions in `hashes` of those that were new, in number order.
+
+        A table that was made too small for `near` grows only when that is not given.
+        """
+        if near is None:
+            self._make_room(len(hashes))
+        slots = self._claim(hashes, near)
         ids = self._ids[slots]
         unseen = np.flatnonzero(ids < 0)
         if len(unseen):
             fresh_slots = slots[unseen]
+            places = -2 - np.arange(len(unseen), dtype=np.int32)
             # Written back to front, so that each slot ends up with the first position that wants it.
-            self._ids[fresh_slots[::-1]] = -2 - np.arange(len(unseen), dtype=np.int32)[::-1]
-            fresh = np.flatnonzero(self._ids[fresh_slots] == -2 - np.arange(len(unseen), dtype=np.int32))
+            self._ids[fresh_slots[::-1]] = places[::-1]
+            fresh = np.flatnonzero(self._ids[fresh_slots] == places)
             self._ids[fresh_slots[fresh]] = np.arange(self.count, self.count + len(fresh), dtype=np.int32)
             self.count += len(fresh)
             ids[unseen] = self._ids[fresh_slots]
             unseen = unseen[fresh]
         return ids, unseen
 
-    def find(self, hashes: Hashes) -> Ids:
+    def find(self, hashes: Hashes, near: Hashes | None = None) -> Ids:
         """The number of each hash, -1 for one that was never inserted."""
         found = np.full(len(hashes), -1, dtype=np.int32)
         pending = np.arange(len(hashes))
-        slots = (hashes & self._mask).astype(np.int64)
+        slots = self._first_slots(hashes, near)
         while len(pending):
             keys = self._keys[slots]
             hit = keys == hashes[pending]
             found[pending[hit]] = self._ids[slots[hit]]
             onward = ~hit & (keys != 0)
             pending = pending[onward]
-            slots = (slots[onward] + 1) & int(self._mask)
+            slots = (slots[onward] + 1) & (self._slots - 1)
         return found
 
-    def _claim(self, hashes: Hashes) -> Offsets:
+    def _first_slots(self, hashes: Hashes, near: Hashes | None) -> Offsets:
+        scaled = (hashes >> _SHIFT) if near is None else near
+        return ((scaled * np.uint64(self._slots)) >> _SHIFT).astype(np.int64)
+
+    def _claim(self, hashes: Hashes, near: Hashes | None = None) -> Offsets:
         """The slot of each hash; linear probing, the winners of a contested free slot keep it."""
-        result = (hashes & self._mask).astype(np.int64)
+        result = slots = self._first_slots(hashes, near)
         pending: Offsets | None = None
-        slots, wanted = result, hashes
+        wanted = hashes
         while len(slots):
             keys = self._keys[slots]
             free = np.flatnonzero(keys == 0)
@@ -141,15 +163,35 @@ class HashIndex:
                 keys[free] = self._keys[slots[free]]
             lost = np.flatnonzero(keys != wanted)
             pending = lost if pending is None else pending[lost]
-            slots = (slots[lost] + 1) & int(self._mask)
+            slots = (slots[lost] + 1) & (self._slots - 1)
             wanted = wanted[lost]
             result[pending] = slots
         return result
 
     def _make_room(self, coming: int) -> None:
-        if 2 * (self.count + coming) <= len(self._keys):
+        if 2 * (self.count + coming) <= self._slots:
             return
         used = self._ids >= 0
         keys, ids = self._keys[used], self._ids[used]
         self._resize(self.count + coming)
         self._ids[self._claim(keys)] = ids
+
+
+class Shares:
+    """Where hashes of many groups begin in a `HashIndex`: each group has a share of the table of its size.
+
+    `groups` has the group of each hash that will be inserted, ascending from 0 or more.
+    """
+
+    def __init__(self, groups: Ids) -> None:
+        ends = np.searchsorted(groups, np.arange(int(groups.max(initial=-1)) + 2))
+        scale = 2.0**32 / max(len(groups), 1)
+        self._starts = np.minimum(ends * scale, 2.0**32 - 1).astype(np.uint64)
+        self._widths = (np.diff(ends, append=len(groups)) * scale).astype(np.uint64)
+
+    def near(self, groups: Ids, hashes: Hashes) -> Hashes:
+        """The places of hashes of `groups`; within its share, a place is as random as the hash."""
+        groups = np.minimum(groups, len(self._starts) - 1)
+        inside = (self._widths[groups] * (hashes >> _SHIFT)) >> _SHIFT
+        places: Hashes = np.minimum(self._starts[groups] + inside, _NEAR_MAX)
+        return places

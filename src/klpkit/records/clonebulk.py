@@ -24,6 +24,7 @@ from klpkit.records._hashing import (
     HashIndex,
     Ids,
     Offsets,
+    Shares,
     hash_spans,
     mix_numbers,
     words_at,
@@ -213,19 +214,32 @@ def _is_older(words: Hashes, marks: Offsets, first: Offsets) -> Flags:
     return flags
 
 
-def _numbers(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Ids, Flags]:
+# For a number of n bytes, n from 0 to 8: which of the 8 bytes that end with it are its own, and zeros for others.
+_KEEP = np.array([(2**64 - 1) ^ ((1 << 8 * (8 - n)) - 1) for n in range(9)], dtype=np.uint64)
+_FILL = np.array([0x3030303030303030 & ((1 << 8 * (8 - n)) - 1) for n in range(9)], dtype=np.uint64)
+# Eight digits at once: neighbours are joined to two-digit, then four-digit, then eight-digit numbers.
+_JOINS = ((10, 8, 0x00FF00FF00FF00FF), (100, 16, 0x0000FFFF0000FFFF), (10000, 32, 0x00000000FFFFFFFF))
+_HIGH_HALVES = np.uint64(0xF0F0F0F0F0F0F0F0)
+_DIGITS = np.uint64(0x3030303030303030)
+_SIXES = np.uint64(0x0606060606060606)
+
+
+def _numbers(batch: _Batch, words: Hashes, starts: Offsets, ends: Offsets) -> tuple[Ids, Flags]:
     """The decimal numbers in the spans, and which of them are C ints as `%d` writes them."""
     lengths = ends - starts
-    values = np.zeros(len(starts), dtype=np.int64)
-    good = (lengths > 0) & (lengths <= 10)
-    good &= (data[starts] != _ZERO) | (lengths == 1)
-    for position in range(min(int(lengths.max(initial=0)), 10)):
-        inside = position < lengths
-        digits = data[np.where(inside, starts + position, starts)].astype(np.int64) - _ZERO
-        good &= ~inside | ((digits >= 0) & (digits <= 9))
-        values = np.where(inside, values * 10 + digits, values)
-    good &= values <= NUMBER_MAX
-    return np.where(good, values, 0).astype(np.int32), good
+    sizes = np.minimum(lengths, 8)
+    text = (words[ends - 8] & _KEEP[sizes]) | _FILL[sizes]
+    good = ((text & _HIGH_HALVES) == _DIGITS) & (((text + _SIXES) & _HIGH_HALVES) == _DIGITS)
+    good &= (lengths > 0) & ((batch.data[starts] != _ZERO) | (lengths == 1))
+    values = text ^ _DIGITS
+    for factor, shift, mask in _JOINS:
+        values = (values * np.uint64(factor) + (values >> np.uint64(shift))) & np.uint64(mask)
+    for index in np.flatnonzero(lengths > 8).tolist():
+        digits = batch.data[starts[index] : ends[index]].tobytes()
+        number = int(digits) if len(digits) <= 10 and digits.isdigit() else NUMBER_MAX + 1
+        good[index] &= number <= NUMBER_MAX
+        values[index] = number & NUMBER_MAX
+    return values.astype(np.int32), good
 
 
 def _interleaved(first: Offsets, second: Offsets) -> Offsets:
@@ -260,6 +274,21 @@ def _records(batch: _Batch, marks: Offsets, dump: Ids, before: Offsets) -> _Reco
     return _Records(dump, before, start, hash_spans(batch.data, start, end, seeds, block=64))
 
 
+def _decoded_numbers(batch: _Batch, marks: Offsets, records: _Records) -> list[Ids]:
+    """Order, line and column of each record; `_BadDumpsError` where one of them is bad or the name is empty."""
+    words = words_at(batch.data)
+    good = marks[records.before + 1] > records.start
+    numbers = []
+    for field in (1, 3, 4):
+        at = records.before + field
+        values, fine = _numbers(batch, words, marks[at] + 1, marks[at + 1])
+        numbers.append(values)
+        good &= fine
+    if not np.all(good):
+        raise _BadDumpsError(records.dump[~good])
+    return numbers
+
+
 @dataclass(slots=True)
 class _Fields:
     """The contents of function records, one row a record; names are indices into the pool."""
@@ -277,6 +306,7 @@ class _Pool:
     def __init__(self) -> None:
         self._index = HashIndex(1 << 16)
         self._parts: list[bytes] = []
+        self._lengths: list[Offsets] = []
         self.intern_all([b""])
 
     def intern_all(self, values: Sequence[bytes]) -> Ids:
@@ -292,14 +322,15 @@ class _Pool:
         ids, fresh = self._index.insert(hash_spans(data, starts, ends, seeds, block=32))
         view = memoryview(data.data)
         spans = zip(starts[fresh].tolist(), ends[fresh].tolist(), strict=True)
-        self._parts += [bytes(view[start:end]) for start, end in spans]
+        self._parts += [view[start:end].tobytes() for start, end in spans]
+        self._lengths.append((ends - starts)[fresh])
         return ids
 
     def text(self, index: int) -> str:
         return self._parts[index].decode(errors="surrogateescape")
 
     def strings(self) -> Strings:
-        lengths = np.fromiter((len(part) + 1 for part in self._parts), dtype=np.int64, count=len(self._parts))
+        lengths = np.concatenate(self._lengths) + 1
         return Strings.from_bytes(b"\n" + b"\n".join(self._parts) + b"\n", 1 + np.cumsum(lengths) - lengths)
 
 
@@ -378,38 +409,49 @@ class _Accumulator:
             np.repeat(lines.clone_dump, 2),
             _interleaved(lines.source, lines.target),
         )
+        shares = Shares(mentions.dump)
         index = HashIndex(len(mentions.hashes))
-        rows, fresh = index.insert(mentions.hashes)
+        rows, fresh = index.insert(mentions.hashes, shares.near(mentions.dump, mentions.hashes))
         known = mentions.pick(fresh)
         fields = self._fields(batch, lines.marks, known)
         gone = _records(batch, lines.marks, lines.removal_dump, lines.removal)
-        gone_rows = index.find(gone.hashes)
-        strangers = gone.pick(gone_rows < 0)
+        gone_rows = index.find(gone.hashes, shares.near(gone.dump, gone.hashes))
+        strangers = self._strangers(batch, lines.marks, known.dump, fields, gone.pick(gone_rows < 0))
         strange_fields = self._fields(batch, lines.marks, strangers)
         body, user = rows[0::2], rows[1::2]
         causes, unknown = self._causes(batch, lines, fields.symbol[body] == fields.symbol[user])
 
         removed = np.zeros(len(fresh), dtype=np.bool_)
         removed[gone_rows[gone_rows >= 0]] = True
-        self._add_effects(body, user, causes, self._twins(batch, known.dump, fields))
+        self._add_effects(lines.clone_dump, body, user, causes, self._twins(batch, known.dump, fields))
         self._add_functions(batch, known.dump, fields, removed)
-        self._add_strangers(batch, known.dump, fields, strangers.dump, strange_fields)
+        self._add_functions(batch, strangers.dump, strange_fields, np.ones(len(strangers.dump), dtype=np.bool_))
         self._unknown.update(unknown)
 
+    def _strangers(self, batch: _Batch, marks: Offsets, dump: Ids, fields: _Fields, removed: _Records) -> _Records:
+        """Of `removed` nodes in no clone record those whose symbol no clone record of their dump names, each once.
+
+        The others are inlined copies, which GCC numbers and drops without a clone record; they say nothing
+        about the function that carries the symbol.
+        """
+        _decoded_numbers(batch, marks, removed)
+        shares = Shares(dump)
+        keys = mix_numbers(dump, fields.symbol)
+        symbols = HashIndex(len(dump))
+        symbols.insert(keys, shares.near(dump, keys))
+        keys = mix_numbers(removed.dump, self._symbols(batch, marks, removed))
+        new = removed.pick(symbols.find(keys, shares.near(removed.dump, keys)) < 0)
+        return new.pick(HashIndex().insert(new.hashes)[1])
+
+    def _symbols(self, batch: _Batch, marks: Offsets, records: _Records) -> Ids:
+        return self._pool.intern(batch.data, records.start, marks[records.before + 1])
+
     def _fields(self, batch: _Batch, marks: Offsets, records: _Records) -> _Fields:
-        """The records taken apart; `_BadDumpsError` where one has no name or a bad number."""
+        """The records taken apart."""
+        order, line, column = _decoded_numbers(batch, marks, records)
         at = records.before
-        good = marks[at + 1] > records.start
-        numbers = []
-        for field in (1, 3, 4):
-            values, fine = _numbers(batch.data, marks[at + field] + 1, marks[at + field + 1])
-            numbers.append(values)
-            good &= fine
-        if not np.all(good):
-            raise _BadDumpsError(records.dump[~good])
-        symbol = self._pool.intern(batch.data, records.start, marks[at + 1])
         file = self._pool.intern(batch.data, marks[at + 2] + 1, marks[at + 3])
-        return _Fields(symbol, numbers[0], file, numbers[1], numbers[2])
+        return _Fields(self._symbols(batch, marks, records), order, file, line, column)
 
     def _causes(self, batch: _Batch, lines: _Lines, same_symbol: Flags) -> tuple[Codes, Counter[str]]:
         """The cause of each clone record, and how often each word appears that is not known."""
@@ -442,20 +484,27 @@ class _Accumulator:
         """
         linked = self._linked[batch.first_unit + dump]
         place = [np.where(linked, column, 0) for column in (fields.file, fields.line, fields.column)]
-        ids, first = HashIndex(len(dump)).insert(mix_numbers(dump, fields.symbol, *place))
+        keys = mix_numbers(dump, fields.symbol, *place)
+        ids, first = HashIndex(len(dump)).insert(keys, Shares(dump).near(dump, keys))
         leader = first[ids].astype(np.int32)
         twins = np.flatnonzero(leader != np.arange(len(dump)))
         return leader[twins], twins.astype(np.int32)
 
-    def _add_effects(self, body: Ids, user: Ids, causes: Codes, twins: tuple[Ids, Ids]) -> None:
+    def _add_effects(self, dump: Ids, body: Ids, user: Ids, causes: Codes, twins: tuple[Ids, Ids]) -> None:
         """Add each effect once, ordered by body."""
+        keys = mix_numbers(body, user, causes)
+        _, fresh = HashIndex(len(keys)).insert(keys, Shares(dump).near(dump, keys))
+        code = cause_code("same-function")
+        # Records can say so themselves that two nodes are one function.
+        joins = fresh[causes[fresh] == code]
+        fresh = fresh[causes[fresh] != code]
         leaders, others = twins
-        same = np.full(2 * len(leaders), cause_code("same-function"), dtype=np.uint8)
-        body = np.concatenate((body, leaders, others))
-        user = np.concatenate((user, others, leaders))
-        causes = np.concatenate((causes, same))
-        _, fresh = HashIndex(len(body)).insert(mix_numbers(body, user, causes))
-        order = np.sort((body[fresh].astype(np.int64) << 32) | fresh) & 0xFFFFFFFF
+        left = np.concatenate((body[joins], leaders, others)).astype(np.int64)
+        pairs = np.unique(left << 32 | np.concatenate((user[joins], others, leaders)))
+        body = np.concatenate((body[fresh], (pairs >> 32).astype(np.int32)))
+        user = np.concatenate((user[fresh], pairs.astype(np.int32)))
+        causes = np.concatenate((causes[fresh], np.full(len(pairs), code, dtype=np.uint8)))
+        order = np.sort((body.astype(np.int64) << 32) | np.arange(len(body))) & 0xFFFFFFFF
         self._effects.extend(body[order] + self._rows, user[order] + self._rows, causes[order])
 
     def _add_functions(self, batch: _Batch, dump: Ids, fields: _Fields, removed: Flags) -> None:
@@ -463,26 +512,6 @@ class _Accumulator:
         places = (fields.file, fields.line, fields.column)
         self._functions.extend(unit, fields.symbol, fields.order, *places, removed)
         self._rows += len(dump)
-
-    def _add_strangers(
-        self, batch: _Batch, dump: Ids, fields: _Fields, strange_dump: Ids, strange: _Fields
-    ) -> None:
-        """Add removed nodes whose symbol no clone record of their dump names.
-
-        The others are inlined copies, which GCC numbers and drops without a clone record; they say nothing
-        about the function that carries the symbol.
-        """
-        symbols = HashIndex(len(dump))
-        symbols.insert(mix_numbers(dump, fields.symbol))
-        new = symbols.find(mix_numbers(strange_dump, strange.symbol)) < 0
-        columns = (strange.symbol, strange.order, strange.file, strange.line, strange.column)
-        picked = _Fields(*(column[new] for column in columns))
-        keys = mix_numbers(strange_dump[new], *(column[new] for column in columns))
-        _, fresh = HashIndex(len(keys)).insert(keys)
-        alone = _Fields(
-            picked.symbol[fresh], picked.order[fresh], picked.file[fresh], picked.line[fresh], picked.column[fresh]
-        )
-        self._add_functions(batch, strange_dump[new][fresh], alone, np.ones(len(fresh), dtype=np.bool_))
 
     def finish(self) -> EffectTable:
         unit, symbol, order, file, line, column, removed = self._functions.joined()
