@@ -67,6 +67,8 @@ class _Reading:
 
     def _section(self, index: int) -> ObjSection:
         header = self.elf.sections[index]
+        if header.align & (header.align - 1) and header.align:
+            raise FormatError(self.elf.path, self.elf.place(index), f"an alignment of {header.align} bytes")
         data = bytes(self.elf.stored(index))
         made = ObjSection(header.name, header.type, header.flags, data, header.size, header.align)
         made.entry_size, made.address = header.entry_size, header.address
@@ -90,6 +92,8 @@ class _Reading:
 
     def _relocations(self, index: int) -> ObjRelocations:
         table, header = self.elf.relocations(index), self.elf.sections[index]
+        if header.align not in (0, 1, 2, 4, 8, 16):
+            raise FormatError(self.elf.path, self.elf.place(index), f"an alignment of {header.align} bytes")
         made = ObjRelocations(header.name, header.flags, explicit=table.explicit, align=header.align)
         if len(table) and table.symbols != self.symbol_table:
             raise FormatError(self.elf.path, self.elf.place(index), "does not use the symbol table")

@@ -30,6 +30,8 @@ from klpkit.errors import UserError
 Part = ObjSection | ObjRelocations | ObjGroup
 
 _HEADER_SIZE = 64
+# An object's sections are copied when it is linked or loaded, so their place in the file need not be aligned more.
+_MOST_PADDING = 1 << 16
 
 
 class _Names:
@@ -200,7 +202,7 @@ class _Writing:
         headers = np.zeros(len(rows), self.layout.section)
         for index, row in enumerate(rows):
             if index:
-                out += bytes(-len(out) % max(row.align, 1))
+                out += bytes(-len(out) % min(max(row.align, 1), _MOST_PADDING))
                 headers[index] = (
                     name_offsets[index], row.type, row.flags, row.address, len(out), row.size,
                     row.link, row.info, row.align, row.entry_size,

@@ -11,6 +11,7 @@ from klpkit.elf import constants as c
 from klpkit.elf.arch import Architecture
 from klpkit.elf.branches import branches_to
 from klpkit.elf.layout import Ints
+from klpkit.elf.symbols import Mask
 from klpkit.records.pieces import Pieces, Place
 
 # A place as one number: the section number above the offset.
@@ -51,6 +52,15 @@ class CloneIndex:
         self._ends = np.array([row[1] for row in found], np.int64)
         self._places = [row[2] for row in found]
         self._bias = _biases(facts)
+        self._named, self._near = self._symbol_masks()
+        self._keys = {_key(place): clones for place, clones in self._entries.items()}
+
+    def _symbol_masks(self) -> tuple[Mask, Mask]:
+        """For each symbol row: whether it is a clone's symbol, and whether a clone can be meant through it."""
+        named = np.zeros(len(self._elf.symbols), np.bool_)
+        named[list(self._symbols)] = True
+        homes = np.array(sorted({place[0] for place in self._at}), np.int64)
+        return named, named | np.isin(self._elf.symbols.section, homes)
 
     def _all_entries(self, rows: Sequence[int], places: Sequence[Place]) -> dict[Place, list[int]]:
         entries: dict[Place, list[int]] = {}
@@ -70,18 +80,18 @@ class CloneIndex:
 
     def relocated(self, relocations: RelocationTable) -> Iterator[Use]:
         """The uses of clones among `relocations`: in code anywhere inside a clone, in data its entries alone."""
+        if not self._near[relocations.symbol].any():
+            return
         section = relocations.target
         keys = self._meant(relocations)
         if not int(self._elf.sections.flags[section]) & c.SHF_EXECINSTR:
-            entries = {_key(place): clones for place, clones in self._entries.items()}
-            for row in np.flatnonzero(np.isin(keys, np.array(sorted(entries), np.int64))).tolist():
-                for clone in entries[int(keys[row])]:
+            for row in np.flatnonzero(np.isin(keys, np.array(sorted(self._keys), np.int64))).tolist():
+                for clone in self._keys[int(keys[row])]:
                     yield section, int(relocations.offset[row]), clone
             return
-        named = np.isin(relocations.symbol, np.array(sorted(self._symbols), np.int64))
         which = np.searchsorted(self._starts, keys, side="right") - 1
         inside = (which >= 0) & (keys < self._ends[which]) if len(self._ends) else np.zeros(len(keys), np.bool_)
-        for row in np.flatnonzero(named | inside).tolist():
+        for row in np.flatnonzero(self._named[relocations.symbol] | inside).tolist():
             clones = set(self._symbols.get(int(relocations.symbol[row]), ()))
             if inside[row]:
                 clones.update(self._at[self._places[int(which[row])]])
