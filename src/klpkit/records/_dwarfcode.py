@@ -27,7 +27,7 @@ _MASK = (1 << 64) - 1
 def read_addresses(
     sections: DebugSections, units: Units, values: Values, position: Ints, unit: Ints
 ) -> tuple[Ints, Ints]:
-    """Where the code of the subprograms at `position` starts (`ABSENT` for none), and where their other pieces do."""
+    """Where the code of each subprogram starts (`ABSENT` for none), and where the other pieces of all do."""
     others: list[int] = []
     read = values.read(position, unit, (d.AT_LOW_PC, d.AT_RANGES))
     address = read[d.AT_LOW_PC]

@@ -43,6 +43,7 @@ class FileTables:
     def __init__(self, sections: DebugSections) -> None:
         self._sections = sections
         self._line = sections[".debug_line"]
+        self._tables: dict[int, tuple[_Entries, _Entries]] = {}
         self._paths: dict[tuple[int, int], str] = {}
 
     def paths(self, table: Ints, number: Ints) -> list[str]:
@@ -59,7 +60,9 @@ class FileTables:
         return found
 
     def _paths_of(self, table: int, number: Ints) -> list[str]:
-        directories, files = _read_table(self._line, table)
+        if table not in self._tables:
+            self._tables[table] = _read_table(self._line, table)
+        directories, files = self._tables[table]
         inside = number < len(files.names)
         row = np.where(inside, number, 0)
         if not len(files.names):

@@ -109,8 +109,8 @@ class _Code:
     """The subprograms whose code is in the file.
 
     Their rows in `Tree` (sorted) and in `Functions`, and their symbols; `dropped` counts those that the linker
-    left out, `undescribed` the functions of the symbol table without a subprogram; `named` says whether the file has
-    symbols at all.
+    left out, `undescribed` the functions of the symbol table without a subprogram; `named` says whether the file
+    has symbols at all.
     """
 
     tree_row: Ints
@@ -226,8 +226,8 @@ def _warnings(code: _Code, unplaced: int) -> list[str]:
         found.append("no symbol table: clones are shown under their source names")
     if code.undescribed:
         found.append(
-            f"{code.undescribed} functions have no debug information (assembler, folded copies, compiled without -g): "
-            "what is inlined in them is not known"
+            f"{code.undescribed} functions have no debug information (assembler, folded copies, compiled without "
+            "-g): what is inlined in them is not known"
         )
     if code.dropped:
         found.append(f"{code.dropped} functions are described whose code is not in the file")
