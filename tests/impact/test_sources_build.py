@@ -84,6 +84,12 @@ def test_a_function_that_nothing_inlines_is_its_own_list(project: Path) -> None:
     assert listed(project, "other") == {"other": How.SYMBOL}
 
 
+def test_what_no_record_shows_is_said(project: Path) -> None:
+    with sources.from_build(open_tree(project), ["other"]) as evidence:
+        (warning,) = [text for text in evidence.ask(["other"]).warnings if "no record shows" in text]
+    assert {"modref", "pure-const", "ipa-ra"} <= set(warning.replace(",", "").replace(";", "").split())
+
+
 def test_the_tree_is_not_written_to(project: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in project.rglob("*") if "home" not in path.parts}
     listed(project, "core.c:folded")

@@ -20,7 +20,7 @@ _ROUNDS = 48
 
 @dataclass(frozen=True, slots=True)
 class Condensed:
-    """An acyclic graph of groups: the edges of group g lead to `targets[starts[g]:starts[g + 1]]`, each once."""
+    """An acyclic graph of groups: the edges of group g lead to `targets[starts[g]:starts[g + 1]]`."""
 
     count: int
     groups: Ints
@@ -42,25 +42,21 @@ def condense(graph: Graph) -> Condensed:
     rest = np.flatnonzero(height < 0)
     groups = np.arange(graph.node_count, dtype=np.int32)
     if not len(rest):
-        starts, targets = _distinct(graph.bodies, graph.targets, graph.node_count)
-        return Condensed(graph.node_count, groups, starts, targets, height)
+        return Condensed(graph.node_count, groups, graph.starts, graph.targets, height)
     leaders = _cycles(graph, rest, height)
     is_leader = leaders == groups
     groups = (np.cumsum(is_leader) - 1).astype(np.int32)[leaders]
     count = int(np.count_nonzero(is_leader))
     bodies, users = groups[graph.bodies], groups[graph.targets]
     between = bodies != users
-    starts, targets = _distinct(bodies[between], users[between], count)
+    starts, targets = _compressed(bodies[between], users[between], count)
     return Condensed(count, groups, starts, targets, height[is_leader])
 
 
-def _distinct(bodies: Ints, users: Ints, count: int) -> tuple[Longs, Ints]:
-    """The edges each once, as compressed rows."""
-    keys = (bodies.astype(np.int64) << 32) | users
-    keys.sort()
-    keys = keys[np.concatenate((np.ones(min(len(keys), 1), dtype=np.bool_), keys[1:] != keys[:-1]))]
-    starts = np.searchsorted(keys >> 32, np.arange(count + 1))
-    return starts, (keys & 0xFFFFFFFF).astype(np.int32)
+def _compressed(bodies: Ints, users: Ints, count: int) -> tuple[Longs, Ints]:
+    """The edges as compressed rows."""
+    order = np.argsort(bodies, kind="stable")
+    return np.searchsorted(bodies[order], np.arange(count + 1)), users[order]
 
 
 def _heights_of_acyclic_part(graph: Graph) -> Ints:

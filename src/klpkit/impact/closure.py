@@ -112,28 +112,33 @@ def _chains_from(graph: Graph, seed: int, target: int, useful: set[int]) -> Iter
 class Closures:
     """The impacted functions of every function of a graph.
 
-    `members[starts[g]:starts[g + 1]]` are the groups that group g impacts, itself included, where a group is
-    a set of nodes that all impact each other, nearly always a single one.  `groups` has the group of each node.
+    The `lengths[g]` entries of `members` from `starts[g]` on are the groups that group g impacts, itself
+    included, where a group is a set of nodes that all impact each other, nearly always a single one.  `groups`
+    has the group of each node; the nodes of group g are `nodes[node_starts[g]:node_starts[g + 1]]`.
     """
 
     graph: Graph
     groups: Ints
     starts: Longs
+    lengths: Longs
     members: Ints
     nodes: Ints
     node_starts: Longs
 
     def sizes(self) -> Longs:
         """The number of impacted functions of each node, itself included."""
+        per_group = self.lengths
         weight = np.diff(self.node_starts)
-        totals = np.concatenate(([0], np.cumsum(weight[self.members])))
-        per_group: Longs = totals[self.starts[1:]] - totals[self.starts[:-1]]
-        return per_group[self.groups]
+        if np.any(weight > 1):
+            totals = np.concatenate(([0], np.cumsum(weight[self.members])))
+            per_group = totals[self.starts + self.lengths] - totals[self.starts]
+        sizes: Longs = per_group[self.groups]
+        return sizes
 
     def of(self, node: int) -> Ints:
         """The nodes that `node` impacts, itself included, ascending."""
         group = self.groups[node]
-        groups = self.members[self.starts[group] : self.starts[group + 1]]
+        groups = self.members[self.starts[group] : self.starts[group] + self.lengths[group]]
         parts = [self.nodes[self.node_starts[g] : self.node_starts[g + 1]] for g in groups.tolist()]
         return np.sort(np.concatenate(parts))
 
@@ -150,8 +155,7 @@ def closure_all(graph: Graph, *, limit: int = MEMBERS_MAX) -> Closures:
         pool.add(groups)
     nodes = np.argsort(condensed.groups, kind="stable").astype(np.int32)
     node_starts = np.concatenate(([0], np.cumsum(np.bincount(condensed.groups, minlength=condensed.count))))
-    starts, members = pool.by_group()
-    return Closures(graph, condensed.groups, starts, members, nodes, node_starts)
+    return Closures(graph, condensed.groups, pool.begin, pool.size, pool.members(), nodes, node_starts)
 
 
 class _Pool:
@@ -160,8 +164,8 @@ class _Pool:
     def __init__(self, condensed: Condensed, limit: int) -> None:
         self._graph = condensed
         self._limit = limit
-        self._begin = np.zeros(condensed.count, dtype=np.int64)
-        self._size = np.zeros(condensed.count, dtype=np.int64)
+        self.begin = np.zeros(condensed.count, dtype=np.int64)
+        self.size = np.zeros(condensed.count, dtype=np.int64)
         self._members = np.empty(4 * condensed.count + 16, dtype=np.int32)
         self._used = 0
 
@@ -169,20 +173,17 @@ class _Pool:
         """Compute the closures of `groups`, all of whose users are known."""
         edges, owner = _ranges(self._graph.starts[groups], self._graph.starts[groups + 1])
         users = self._graph.targets[edges]
-        places, edge = _ranges(self._begin[users], self._begin[users] + self._size[users])
+        places, edge = _ranges(self.begin[users], self.begin[users] + self.size[users])
         self._check(len(places))
         # One number a pair (owner, member): sorted and made unique, they are the new closures in order.
-        count = np.int64(self._graph.count)
-        keys = np.concatenate(
-            (owner[edge] * count + self._members[places], np.arange(len(groups)) * count + groups)
-        )
+        own = (np.arange(len(groups), dtype=np.int64) << 32) | groups
+        keys = np.concatenate(((owner[edge] << 32) | self._members[places], own))
         keys.sort()
         keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
-        owners, members = np.divmod(keys, count)
-        self._append(members)
-        sizes = np.bincount(owners, minlength=len(groups))
-        self._size[groups] = sizes
-        self._begin[groups] = self._used - len(members) + np.cumsum(sizes) - sizes
+        sizes = np.bincount(keys >> 32, minlength=len(groups))
+        self.size[groups] = sizes
+        self.begin[groups] = self._used + np.cumsum(sizes) - sizes
+        self._append(keys.astype(np.int32))
 
     def _check(self, coming: int) -> None:
         if self._used + coming > self._limit:
@@ -191,7 +192,7 @@ class _Pool:
                 hint="ask for single functions instead of --all",
             )
 
-    def _append(self, members: Longs) -> None:
+    def _append(self, members: Ints) -> None:
         end = self._used + len(members)
         if end > len(self._members):
             grown = np.empty(max(end, 2 * len(self._members)), dtype=np.int32)
@@ -200,11 +201,9 @@ class _Pool:
         self._members[self._used : end] = members
         self._used = end
 
-    def by_group(self) -> tuple[Longs, Ints]:
-        """The closures ordered by group: starts (one more than groups) and members."""
-        starts = np.concatenate(([0], np.cumsum(self._size)))
-        places, _ = _ranges(self._begin, self._begin + self._size)
-        return starts, self._members[places]
+    def members(self) -> Ints:
+        """The pool itself: the closure of a group is `size` long from `begin` on."""
+        return self._members[: self._used]
 
 
 def _ranges(begins: Longs, ends: Longs) -> tuple[Longs, Longs]:

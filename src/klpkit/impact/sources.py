@@ -15,6 +15,8 @@ import numpy as np
 from klpkit.build.command import TranslationUnit
 from klpkit.build.replay import Replayed, replay
 from klpkit.build.tree import BuildTree
+from klpkit.compilers.flagstate import flag_state, passes_on
+from klpkit.compilers.probe import identify
 from klpkit.errors import UserError
 from klpkit.impact.concerned import concerned_units
 from klpkit.impact.evidence import CodeFile, Evidence
@@ -28,6 +30,12 @@ from klpkit.records.objects import read_object
 
 Progress = Callable[[int, int], None]
 """Called with how many units are done and how many there are."""
+
+
+UNLISTED = (
+    "no record shows who relies on a function by way of: {}; these are on in what was compiled, and "
+    "`klpkit audit` says which flag turns each off"
+)
 
 
 def _silent(done: int, total: int) -> None:
@@ -74,17 +82,20 @@ def units_evidence(
     with tempfile.TemporaryDirectory(prefix="klpkit-impact-") as folder:
         done = 0
 
-        def work(numbered: tuple[int, TranslationUnit]) -> UnitEvidence:
+        def work(numbered: tuple[int, TranslationUnit]) -> tuple[UnitEvidence, tuple[str, ...]]:
             number, unit = numbered
-            return read_unit(_files(tree, unit, Path(folder, str(number))))
+            return read_unit(_files(tree, unit, Path(folder, str(number)))), unlisted_causes(unit)
 
-        def count(_: object, __: UnitEvidence) -> None:
+        def count(_: object, __: object) -> None:
             nonlocal done
             done += 1
             progress(done, len(units))
 
         progress(0, len(units))
-        yield _together(parallel(work, enumerate(units), jobs=jobs, done=count), warnings)
+        found = parallel(work, enumerate(units), jobs=jobs, done=count)
+        silent = dict.fromkeys(cause for _, causes in found for cause in causes)
+        said = [*warnings, *([UNLISTED.format(", ".join(silent))] if silent else [])]
+        yield _together([part for part, _ in found], said)
 
 
 def _files(tree: BuildTree, unit: TranslationUnit, workdir: Path) -> UnitFiles:
@@ -100,6 +111,12 @@ def _files(tree: BuildTree, unit: TranslationUnit, workdir: Path) -> UnitFiles:
         )
     made: Replayed = replay(unit, workdir=workdir, extra=RECORD_FLAGS[unit.kind])
     return UnitFiles(name, made.dumps, made.object, unit.owner, base)
+
+
+def unlisted_causes(unit: TranslationUnit) -> tuple[str, ...]:
+    """Passes that are on in `unit` and can make a function's code rely on another's without any record of it."""
+    state = flag_state(identify(unit.compiler), unit.arguments, unit.language, unit.directory)
+    return tuple(row.slug for row in passes_on(state) if not row.recorded and row.affects == "code")
 
 
 def _name(tree: BuildTree, unit: TranslationUnit) -> str:
