@@ -137,6 +137,7 @@ def _changed(result: Comparison, row: int) -> Function:
         sizes=(a.size_of(row), b.size_of(partner - both.split)),
         offset=first,
         file=_file(both, row),
+        aliases=_alias_names(both, row),
     )
 
 
@@ -157,7 +158,14 @@ def _lone(both: Union, row: int) -> Function:
         patched_name=both.name_of(row) if new else "",
         sizes=(0, size) if new else (size, 0),
         file=_file(both, row),
+        aliases=_alias_names(both, row),
     )
+
+
+def _alias_names(both: Union, row: int) -> tuple[str, ...]:
+    graph, entity = both.side(row)
+    rows = graph.aliases.get(entity, [])
+    return tuple(sorted(graph.elf.symbols.names[symbol] for symbol in rows))
 
 
 def _file(both: Union, row: int) -> str:

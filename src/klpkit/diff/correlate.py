@@ -13,16 +13,13 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from klpkit.diff.graph import Graph, Kind
+from klpkit.diff.graph import LEAD, Graph, Kind
 from klpkit.diff.names import cold_parent, prefix_owner, renamed
 from klpkit.diff.pool import Hashes, Ints, Mask, mixed, summed
 from klpkit.diff.union import CODE, OTHER, STATE, Union, repeated
 from klpkit.elf.special import Role
 
 ROUNDS = 64
-
-LEAD = 64
-"""Bytes before a function's entry that can belong to it."""
 
 
 class Correlation:

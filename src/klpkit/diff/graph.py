@@ -33,6 +33,10 @@ class Kind(IntEnum):
     """Storage that a linker will allot."""
 
 
+LEAD = 64
+"""Bytes before a function's entry that can belong to it."""
+
+
 @dataclass(slots=True)
 class Entities:
     """One row an entity.  The first `defined` rows are bytes of the object, ascending in the flat space.

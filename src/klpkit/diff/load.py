@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.diff import branches, lines_fields
-from klpkit.diff.graph import Entities, Flat, Graph, Kind, References
+from klpkit.diff.graph import LEAD, Entities, Flat, Graph, Kind, References
 from klpkit.diff.machine import MACHINES, Machine
 from klpkit.diff.pieces import Starts, entity_starts
 from klpkit.diff.pool import Ints, Pool
@@ -63,6 +63,7 @@ def load(elf: ElfFile, names: Pool, contents: Pool) -> Graph:
     _bias(elf, flat, relocations, symbols, machine)
     starts = entity_starts(elf, flat, roles, relocations, symbols)
     graph = _graph(elf, flat, roles, starts, names)
+    _set_pieces_apart(graph)
     graph.references = _references(graph, relocations, symbols, machine)
     data = bytearray(flat.data)
     branches.add(graph, data, relocations.at, machine)
@@ -249,6 +250,17 @@ def _graph(elf: ElfFile, flat: Flat, roles: Ints, starts: Starts, names: Pool) -
     things = names.things
     text = [str(things[number]) for number in numbers.tolist()]
     return Graph(elf, str(elf.path), flat, entities, empty, text, roles, starts.aliases, {})
+
+
+def _set_pieces_apart(graph: Graph) -> None:
+    """Code without a symbol is a piece of others (arm64 keeps alternatives behind functions), unless it leads
+    into a function."""
+    entities = graph.entities
+    bare = np.flatnonzero((entities.kind == Kind.ANONYMOUS) & (entities.role == Role.TEXT))
+    after = np.minimum(bare + 1, len(entities) - 1)
+    leads = (entities.kind[after] == Kind.FUNCTION) & (entities.start[after] == entities.end[bare])
+    leads &= (after < entities.defined) & (entities.end[bare] - entities.start[bare] <= LEAD)
+    entities.role[bare[~leads]] = Role.PIECES
 
 
 def _references(graph: Graph, relocations: Relocations, symbols: SymbolColumns, machine: Machine) -> References:

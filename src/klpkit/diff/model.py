@@ -56,8 +56,8 @@ class Function:
     """A function that differs.
 
     `name` is the original's (the patched one's, if new); `patched_name` differs from it where the compiler
-    numbered a clone anew.  `sizes` are the bytes on both sides, 0 where it is absent.  `offset` is the first
-    differing byte, -1 where the bytes are equal.
+    numbered a clone anew.  `aliases` are other names of the same code.  `sizes` are the bytes on both sides, 0
+    where it is absent.  `offset` is the first differing byte, -1 where the bytes are equal.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Function:
     sizes: tuple[int, int] = (0, 0)
     offset: int = -1
     file: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def entity_starts(elf: ElfFile, flat: Flat, roles: Ints, relocations: _Relocatio
     start = np.unique(np.concatenate([owner[0], gaps, inside, *cut]))
     section = flat.section_at(start)
     limit = flat.base[section] + flat.sizes[section]
-    keep = start < limit
+    keep = (start < limit) | (flat.sizes[section] == 0)
     start, section, limit = start[keep], section[keep], limit[keep]
     end = np.minimum(np.append(start[1:], np.iinfo(np.int64).max), limit)
     symbol = _symbol_at(start, *owner)
@@ -175,7 +175,7 @@ def _gaps(
     elf: ElfFile, flat: Flat, roles: Ints, place: Ints, rows: Ints, owner: tuple[Ints, Ints], divided: Mask
 ) -> Ints:
     """Where the bytes begin that no symbol covers."""
-    whole = np.flatnonzero(np.isin(roles, BY_SYMBOL) & ~divided & (flat.base >= 0) & (flat.sizes > 0))
+    whole = np.flatnonzero(np.isin(roles, BY_SYMBOL) & ~divided & (flat.base >= 0))
     bases = flat.base[whole]
     positions = owner[0]
     if not len(positions):

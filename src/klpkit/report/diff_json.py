@@ -56,6 +56,7 @@ def _function(function: Function) -> dict[str, Any]:
         "name": function.name,
         "patched_name": function.patched_name,
         "status": str(function.status),
+        "aliases": list(function.aliases),
         "file": function.file,
         "section": function.section,
         "sizes": list(function.sizes),
