@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from klpkit.elf import ElfFile
 from klpkit.errors import FormatError, KlpkitError, RefusedError, UserError
-from klpkit.records import _dwarffind
+from klpkit.records import _dwarffind, _dwarfwalk
 from klpkit.records.dwarf import nocall_functions, read_dwarf
 from klpkit.records.images import open_image
 from klpkit.records.model import EffectTable
@@ -65,11 +65,19 @@ def outcome(path: Path, image: bytes | bytearray) -> EffectTable | KlpkitError:
         return error
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture
+def restored_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts back how many cursors are few, which the next test changes."""
+    monkeypatch.setattr(_dwarfwalk, "FEW", _dwarfwalk.FEW)
+
+
+@pytest.mark.usefixtures("restored_walk")
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_changed_bytes_of_debug_sections_are_errors_or_answers(
     images: dict[str, bytes], tmp_path: Path, data: st.DataObject
 ) -> None:
+    _dwarfwalk.FEW = data.draw(st.sampled_from([0, 24]))
     image = bytearray(images[data.draw(st.sampled_from(sorted(images)))])
     sections = [s for s in ElfFile(bytes(image)).sections if s.name.startswith(".debug_") and s.size]
     for _ in range(data.draw(st.integers(1, 6))):
@@ -83,7 +91,7 @@ def test_changed_bytes_of_debug_sections_are_errors_or_answers(
         assert all(str(effect) for effect in result.effects())
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_cut_debug_sections_never_give_another_effect(
     images: dict[str, bytes], tmp_path: Path, data: st.DataObject

@@ -11,6 +11,7 @@ import pytest
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
+from klpkit.records import _dwarfwalk
 from klpkit.records.dwarf import read_dwarf, scan_dwarf
 from klpkit.records.model import Effect, EffectTable
 
@@ -125,7 +126,7 @@ def oracle(path: Path) -> Counter[Record]:
             def visit(die: DIE, container: str | None, files=files, first=first) -> None:  # type: ignore[no-untyped-def]
                 if die.tag == "DW_TAG_subprogram":
                     coded = {"DW_AT_low_pc", "DW_AT_ranges"} & die.attributes.keys()
-                    container = symbol(die) if coded else container
+                    container = symbol(die).split(".")[0] if coded else container
                 if die.tag == "DW_TAG_inlined_subroutine":
                     body = symbol(die.get_DIE_from_attribute("DW_AT_abstract_origin"))
                     file = files[die.attributes["DW_AT_call_file"].value - first].name.decode()
@@ -206,6 +207,27 @@ def test_a_linked_image_keeps_static_functions_of_two_units_apart(tmp_path: Path
     assert records(table) == oracle(path)
     users = {(e.body.unit, e.user.symbol) for e in table.effects() if e.body.symbol == "same"}
     assert users == {("one.c", "uses_same"), ("two.c", "other_uses_same")}
+
+
+MANY_SHAPES = """
+#include <map>
+#include <string>
+std::map<std::string, int> table;
+int user(const char *name) { table[name] = 3; return (int)table.size(); }
+"""
+
+
+@pytest.mark.parametrize("compiler", ["g++-12", "clang++-19"])
+def test_lockstep_and_one_by_one_find_what_pyelftools_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str
+) -> None:
+    sources = {"one.cc": CXX_SOURCE, "two.cc": MANY_SHAPES}
+    path = built(tmp_path, f"{compiler} -O2 -g -shared -fPIC SRC -o OUT", sources, "both.so")
+    expected = oracle(path)
+    assert len(expected) > 50
+    for few in (0, 1 << 30):
+        monkeypatch.setattr(_dwarfwalk, "FEW", few)
+        assert records(read_dwarf(path)) == expected
 
 
 def test_one_source_compiled_twice_is_two_units(tmp_path: Path) -> None:
