@@ -14,7 +14,7 @@ from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
 from klpkit.errors import FormatError, KlpkitError
 
-MANY = settings(max_examples=1200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=1000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
