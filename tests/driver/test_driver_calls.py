@@ -260,3 +260,12 @@ def test_a_wrapper_that_leaves_no_dump_costs_one_more_compilation_and_no_record(
     path = f"{driver.folder}/bin:{os.environ['PATH']}"
     done = driver.good("sccache", gcc12, "-O2", "-c", "a.c", LEVEL, "-flive-patching-list", PATH=path)
     assert ("twice", "pub", "inline") in pairs(done.stdout)
+
+
+def test_the_launcher_starts_the_same_driver(driver: Driver, gcc12: str) -> None:
+    command = driver.good("--launcher").stdout.split()
+    done = subprocess.run([*command, gcc12, "-dumpversion"], capture_output=True, text=True, check=True)
+    plain = subprocess.run([gcc12, "-dumpversion"], capture_output=True, text=True, check=True)
+    assert done.stdout == plain.stdout
+    assert "-flive-patching-list" in driver.good("--help").stdout
+    assert driver.good("--version").stdout.startswith("klpkit-cc ")

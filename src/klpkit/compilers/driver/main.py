@@ -43,7 +43,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _drive(arguments: list[str]) -> int:
-    if arguments[:1] in (["--help"], ["-h"]) or arguments == ["--version"]:
+    if arguments and arguments[0] in ("--help", "-h", "--version", "--launcher"):
         from klpkit.compilers.driver import usage
 
         return usage.show(arguments[0])
