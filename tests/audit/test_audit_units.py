@@ -89,11 +89,28 @@ def test_flags_that_turn_narrowing_off_preserve_every_function(tmp_path: Path) -
     assert set(statuses(unit).values()) == {AbiStatus.PRESERVED}
 
 
-def test_clang_s_static_functions_are_exposed_and_its_public_ones_not(tmp_path: Path) -> None:
-    _, unit = audited(build(tmp_path, "clang-16", "-O2"))
+@pytest.mark.parametrize("compiler", ["clang-16", "clang-19"])
+def test_clang_s_static_functions_are_narrowed_or_exposed_and_its_public_ones_neither(
+    compiler: str, tmp_path: Path
+) -> None:
+    unused = """__attribute__((noinline)) static int drop(int x, int unused) { return sink(x) + 1; }
+        int ten(int x) { return drop(x, x * 77) + drop(x + 1, x * 99); }"""
+    _, unit = audited(build(tmp_path, compiler, "-O2", text=SOURCE + unused))
     found = statuses(unit)
+    assert found["drop"] is AbiStatus.NARROWED
     assert found["narrow"] is AbiStatus.EXPOSED
     assert found["one"] is AbiStatus.PRESERVED
+
+
+def test_a_compiler_named_by_a_relative_path_is_found_from_where_it_runs(tmp_path: Path) -> None:
+    path = shutil.which("gcc-12")
+    if not path:
+        pytest.skip("gcc-12 is not installed")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mycc").symlink_to(path)
+    database = build(tmp_path, "gcc-12", "-O2")
+    database.write_text(database.read_text().replace('"gcc-12"', '"bin/mycc"'))
+    assert audited(database)[1].kind == "gcc"
 
 
 def test_lto_units_are_told_to_be_audited_at_their_link(tmp_path: Path) -> None:

@@ -24,23 +24,40 @@ CONTRACT = {
 }
 
 
+NOCALL = "debug information says that it is not called as its source declares (DW_CC_nocall)"
+
+
 def function_abis(
-    functions: tuple[DefinedFunction, ...], state: FlagState, dump: CpDump | None
+    functions: tuple[DefinedFunction, ...],
+    state: FlagState,
+    dump: CpDump | None,
+    nocall: frozenset[str] = frozenset(),
 ) -> tuple[FunctionAbi, ...]:
-    """The status of each of `functions`; `dump` is the unit's IPA-CP dump, None where there is none."""
+    """The status of each of `functions`.
+
+    `dump` is the unit's IPA-CP dump, None where there is none; `nocall` are the symbols that LLVM marked as
+    having other parameters than the source says.
+    """
     narrowings = {row.symbol: row for row in dump.narrowings} if dump else {}
-    rules = _Rules(state, dump, narrowings)
+    rules = _Rules(state, dump, narrowings, nocall)
     return tuple(rules.abi(function) for function in functions)
 
 
 class _Rules:
     """The facts of one unit, and the order in which they decide."""
 
-    def __init__(self, state: FlagState, dump: CpDump | None, narrowings: Mapping[str, Narrowing]) -> None:
+    def __init__(
+        self,
+        state: FlagState,
+        dump: CpDump | None,
+        narrowings: Mapping[str, Narrowing],
+        nocall: frozenset[str],
+    ) -> None:
         on = {row.slug for row in passes_of(state.kind) if state.on(row)}
         self.state = state
         self.dump = dump
         self.narrowings = narrowings
+        self.nocall = nocall
         self.narrowing = [slug for slug in NARROWING[state.kind] if slug in on]
         self.contract = [text for slug, text in CONTRACT.items() if slug in on]
         self.registers = "local-calling-convention" in on
@@ -54,6 +71,8 @@ class _Rules:
             return FunctionAbi(symbol, AbiStatus.CLONE, (note, *self._facts(symbol)))
         if symbol in self.narrowings:
             return FunctionAbi(symbol, AbiStatus.NARROWED, self._facts(symbol))
+        if symbol in self.nocall:
+            return FunctionAbi(symbol, AbiStatus.NARROWED, (NOCALL,))
         doubts = self._doubts(function)
         if doubts:
             return FunctionAbi(symbol, AbiStatus.EXPOSED, doubts)

@@ -22,6 +22,7 @@ from klpkit.compilers.flagstate import FlagState, flag_state, passes_on, telling
 from klpkit.compilers.levels import Level, flags_for
 from klpkit.compilers.probe import Compiler, identify
 from klpkit.errors import FormatError
+from klpkit.records.dwarf import nocall_functions
 from klpkit.records.narrowing import CpDump, read_cp_dump
 
 DRIVER = "klpkit-cc"
@@ -77,6 +78,9 @@ def audit_units(
 
 def _without_driver(unit: TranslationUnit) -> TranslationUnit:
     """`unit` as the compiler proper is run for it, with the driver's level in one spelling."""
+    # A compiler given by a relative path is meant from where the command runs.
+    compiler = tuple(str(unit.directory / word) if "/" in word else word for word in unit.compiler)
+    unit = replace(unit, compiler=compiler)
     if not any(Path(word).name == DRIVER for word in unit.compiler):
         return unit
     words = [word for word in unit.arguments if not word.startswith("-flive-patching-list")]
@@ -135,7 +139,7 @@ def _audited(
 def _inspected(audit: UnitAudit, row: _Known, level: Level | None) -> UnitAudit:
     """`audit` with what the compiler's own dumps say of each function."""
     gcc = row.compiler.kind == "gcc"
-    extra = ["-fdump-ipa-cp", *(DUMP_FLAGS if level else ())] if gcc else []
+    extra = ["-fdump-ipa-cp", *(DUMP_FLAGS if level else ())] if gcc else ["-g"]
     with tempfile.TemporaryDirectory(prefix="klpkit-audit-") as folder:
         unit, words = _plain(row)
         done = replay(unit, workdir=Path(folder), extra=[*extra, *words])
@@ -146,13 +150,14 @@ def _inspected(audit: UnitAudit, row: _Known, level: Level | None) -> UnitAudit:
         except FormatError as error:
             return replace(audit, notes=(*audit.notes, f"its functions are not told: {error.problem}"))
         dump = _cp_dump(done) if gcc else None
+        nocall = frozenset() if gcc else frozenset(row.symbol for row in nocall_functions(done.object))
         found: tuple[Breach, ...] = ()
         if gcc and level:
             found = (*record_breaches(level, done.dumps, functions), *_overrides(unit, words, Path(folder), level))
         return replace(
             audit,
             inspected=True,
-            functions=function_abis(functions, row.state, dump),
+            functions=function_abis(functions, row.state, dump, nocall),
             exposures=exposures(row.state, Evidence(functions, dump)),
             breaches=(*audit.breaches, *found),
         )
