@@ -102,7 +102,7 @@ GCC_PASSES: tuple[Pass, ...] = (
               "-fipa-reference-addressable", programs=("read-only-variable", "write-only-variable")),
     _switched("stack-alignment", "stack-alignment",
               "a caller aligns the stack no more than its callee needs", "-fipa-stack-alignment",
-              programs=("stack-alignment",)),
+              when=("stack-aligned",), programs=("stack-alignment",)),
     _switched("pta", "modref", "pointers are followed through the whole unit", "-fipa-pta"),
     _switched("profile", "unknown", "a function called only from cold code is put with it and made small",
               "-fipa-profile", affects="placement", programs=("profile",)),
