@@ -211,7 +211,7 @@ def test_a_dump_that_cannot_be_read_fails_the_call_and_leaves_no_object(driver: 
         "cc", f'case "$*" in *-fdump-ipa*) {gcc12} "$@" && echo junk >/dev/fd/197;; *) exec {gcc12} "$@";; esac'
     )
     driver.write("a.c", SOURCE)
-    done = driver("./cc", "-O2", "-c", "a.c", LEVEL)
+    done = driver("./cc", "-O2", "-c", "a.c", LEVEL + "=inline")
     assert done.returncode == 2
     assert "clone dump of a.c: line 1" in done.stderr
     assert not (driver.folder / "a.o").exists()

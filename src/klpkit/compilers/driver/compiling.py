@@ -8,14 +8,13 @@ import os
 
 from klpkit.compilers.driver import run
 from klpkit.compilers.driver.dumpfile import OPTION, DumpFile
-from klpkit.compilers.driver.effects import Effects
 from klpkit.compilers.driver.folders import content
 from klpkit.compilers.driver.response import fitting
 from klpkit.compilers.driver.talk import DriverError, warn
-from klpkit.records.clonelines import parse_dump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from klpkit.compilers.driver.effects import Effects
     from klpkit.compilers.driver.features import Features
     from klpkit.compilers.driver.options import Wanted
     from klpkit.compilers.driver.words import Command
@@ -51,14 +50,23 @@ class Job:
 class Unit:
     """What is known of one compiled source."""
 
-    __slots__ = ("code", "data", "dump", "job", "public_names")
+    __slots__ = ("_dump", "code", "data", "job", "public_names")
 
     def __init__(self, job: Job, data: bytes, code: LightObject | None) -> None:
         self.job = job
         self.data = data
-        self.dump: CloneDump = parse_dump(data, f"clone dump of {job.source}")
+        self._dump: CloneDump | None = None
         self.code = code
         self.public_names: frozenset[str] = frozenset()
+
+    @property
+    def dump(self) -> CloneDump:
+        """The dump, read when it is first asked for; `FormatError` where it can't be."""
+        if self._dump is None:
+            from klpkit.records.clonelines import parse_dump
+
+            self._dump = parse_dump(self.data, f"clone dump of {self.job.source}")
+        return self._dump
 
     def public(self, symbol: str) -> bool | None:
         """Whether other units can name `symbol`; None where its declaration has to tell."""
@@ -151,7 +159,7 @@ def deliver(unit: Unit, wanted: Wanted) -> None:
 
 def keep_promise(unit: Unit, level: Level) -> dict[tuple[str, str, int, int], str]:
     """Tell what breaks the level; the functions that are excused."""
-    if level == "inline-clone" or not unit.dump.clones:
+    if level == "inline-clone" or not unit.data or not unit.dump.clones:
         return {}
     from klpkit.compilers.driver import asking, promise
     from klpkit.compilers.driver.attributes import Attributes
@@ -163,6 +171,7 @@ def keep_promise(unit: Unit, level: Level) -> dict[tuple[str, str, int, int], st
 
 def write_list(unit: Unit, wanted: Wanted, excused: dict[tuple[str, str, int, int], str]) -> None:
     from klpkit.compilers.driver import listing
+    from klpkit.compilers.driver.effects import Effects
 
     effects = Effects()
     effects.add_dump(unit.dump)

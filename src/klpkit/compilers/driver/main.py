@@ -6,6 +6,8 @@ left behind.
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
 from klpkit.compilers.driver import options, run, words
@@ -18,9 +20,24 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the driver; the exit status."""
+    """Run the driver on `arguments`; the exit status.
+
+    As the program itself (no `arguments`) it ends the process here: Python's own way out costs 2 ms.
+    """
+    if arguments is not None:
+        return _status(arguments)
+    # A call is too short for cycles to matter.
+    gc.disable()
+    status = _status(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)
+
+
+def _status(arguments: list[str]) -> int:
     try:
-        return _drive(sys.argv[1:] if arguments is None else arguments)
+        return _drive(arguments)
     except DriverError as error:
         report(error)
         return error.status
