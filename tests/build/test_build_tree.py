@@ -80,6 +80,12 @@ def test_without_lists_the_command_tells_the_owner(tmp_path: Path) -> None:
     assert (tree.owner("fs/a.o"), tree.owner("fs/b.o")) == ("fs/a", "vmlinux")
 
 
+def test_a_module_that_nothing_names_is_not_taken_for_vmlinux(tmp_path: Path) -> None:
+    path = write_cmd(tmp_path, "fs/a.o", "fs/a.c", flags="-D__KERNEL__ -DMODULE")
+    path.write_text(path.read_text().replace("-DKBUILD_MODFILE", "-DOTHER"))
+    assert open_tree(tmp_path).owner("fs/a.o") == ""
+
+
 def test_an_external_module_is_read_with_absolute_paths(tmp_path: Path) -> None:
     module, headers = tmp_path / "module", tmp_path / "headers"
     headers.mkdir()

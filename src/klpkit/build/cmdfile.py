@@ -19,6 +19,8 @@ _FIRST = re.compile(rb"(?:saved)?cmd_(\S+) := (.*)\n")
 _SOURCE = re.compile(rb"\nsource_\S+ := (.*)\n")
 _MODULE_FILE = re.compile(rb"""-DKBUILD_MODFILE='"([^"']*)"'""")
 _COMPILES = re.compile(rb" -c (?:.* )?-o | -o (?:.* )?-c ")
+# Since 6.12 Kbuild defines KBUILD_MODFILE for built-in code only.
+SOME_MODULE = "?"
 # The command and the source stand in the first few kilobytes; the rest is the list of headers.
 HEAD_SIZE = 16 * 1024
 
@@ -29,7 +31,7 @@ class CmdHead:
 
     `target` is as the file spells it, relative to where the command ran.  `source` is empty for what is not a
     compilation.  `kernel` tells kernel code from programs that run during the build.  `module` is the value of
-    KBUILD_MODFILE where the code was compiled as part of a module.
+    KBUILD_MODFILE where the code was compiled as part of a module, `SOME_MODULE` where the command names none.
     """
 
     target: str
@@ -54,14 +56,20 @@ def parse_head(content: bytes, path: Path) -> CmdHead | None:
     command = first[2]
     source = _SOURCE.search(content, first.end() - 1)
     compiles = source is not None and _COMPILES.search(command) is not None
-    module = _MODULE_FILE.search(command) if b"-DMODULE" in command else None
     return CmdHead(
         target=os.fsdecode(first[1]),
         command=_decode(command, path) if compiles else "",
         source=os.fsdecode(source[1]) if source is not None and compiles else "",
         kernel=b"-D__KERNEL__" in command,
-        module=os.fsdecode(module[1]) if module else "",
+        module=_module(command),
     )
+
+
+def _module(command: bytes) -> str:
+    if b"-DMODULE" not in command:
+        return ""
+    module = _MODULE_FILE.search(command)
+    return os.fsdecode(module[1]) if module else SOME_MODULE
 
 
 def _decode(command: bytes, path: Path) -> str:

@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,19 +26,15 @@ from klpkit.build.shellwords import ShellTrickError, split_words
 from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.errors import EnvironmentLackError, FormatError, UserError
 
-# What a prepared tree holds besides objects, in the order in which it is copied.
+# What `make modules_prepare` makes that Kbuild needs for a single object; `arch/*/include/generated` and the
+# assembler files with offsets come on top.
 _PREPARED = (
     ".config",
-    "Makefile",
-    "include",
+    "include/config",
+    "include/generated",
     "scripts",
-    "tools",
-    "kernel",
-    "certs",
-    "usr",
-    "init",
-    "lib",
-    "security",
+    "tools/objtool",
+    "tools/bpf/resolve_btfids",
 )
 _NOT_COPIED = shutil.ignore_patterns("*.ko", "vmlinux*", "*.a", "built-in*", "*.dwo", "*.i", "*.rmeta")
 _TIME_LIMIT = 900.0
@@ -63,14 +59,18 @@ while [ "$count" -gt 0 ]; do
 done
 role=none
 case " $KLPKIT_BUILT_IN " in *" $object "*) role=vmlinux ;; esac
-case " $KLPKIT_MODULES " in *" $object "*) role=module ;; esac
-echo $role >"$object.role"
-[ $role != none ] || exit 1
+case " $KLPKIT_MODULES " in *" $object "*) role="module $KLPKIT_MODULE" ;; esac
+echo "$role" >"$object.role"
+[ "$role" != none ] || exit 1
 $real "$@" -E -MT "$object" >/dev/null || exit
 exec $real -c -x c /dev/null -o "$object"
 """
 # Make variables that reach the stand-in through the environment of its recipe.
-_ROLES = ("export KLPKIT_BUILT_IN = $(real-obj-y) $(lib-y) $(extra-y)", "export KLPKIT_MODULES = $(real-obj-m)")
+_ROLES = (
+    "export KLPKIT_BUILT_IN = $(real-obj-y) $(lib-y) $(extra-y)",
+    "export KLPKIT_MODULES = $(real-obj-m)",
+    "export KLPKIT_MODULE = $(modfile)",
+)
 
 
 def commands_from_kbuild(build: Path, source: Path | None, sources: Sequence[str]) -> list[TranslationUnit]:
@@ -90,9 +90,15 @@ def commands_from_kbuild(build: Path, source: Path | None, sources: Sequence[str
     targets = [str(Path(name).with_suffix(".o")) for name in sources]
     with _scratch(build, source) as scratch:
         records = [_record(scratch, target) for target in targets]
-        missing = [target for target, record in zip(targets, records, strict=True) if _stale(record, source)]
+        missing = [
+            target
+            for target, record in zip(targets, records, strict=True)
+            if _stale(record, source) or not _role(record.parent, target)
+        ]
         if missing:
-            _ask(scratch, _clean_view(build, source, scratch), compiler, missing)
+            view = _clean_view(source, scratch)
+            _ask(scratch, view, compiler, missing)
+            _name_the_source(view, source, (_record(scratch, target) for target in missing))
         return [_unit(build, record, target) for record, target in zip(records, targets, strict=True)]
 
 
@@ -145,16 +151,7 @@ def _digest(path: Path) -> bytes:
 def _copy_prepared(build: Path, part: Path) -> None:
     """Copy what Kbuild needs of a prepared tree, times included: Make must find nothing to do."""
     part.mkdir(parents=True)
-    in_tree = (build / "Kbuild").exists()
-    names = (
-        ".config",
-        "include/config",
-        "include/generated",
-        "scripts",
-        "tools/objtool",
-        "tools/bpf/resolve_btfids",
-    )
-    for name in names if in_tree else _PREPARED:
+    for name in _PREPARED:
         _copy(build / name, part / name)
     for generated in build.glob("arch/*/include/generated"):
         _copy(generated, part / generated.relative_to(build))
@@ -174,7 +171,7 @@ def _copy(original: Path, copy: Path) -> None:
         shutil.copy2(original, copy)
 
 
-def _clean_view(build: Path, source: Path, scratch: Path) -> Path:
+def _clean_view(source: Path, scratch: Path) -> Path:
     """The source tree as Kbuild wants it for a build elsewhere: without what was built in it.
 
     An in-tree build is shown through links that leave out its configuration and generated headers.
@@ -188,6 +185,13 @@ def _clean_view(build: Path, source: Path, scratch: Path) -> Path:
         _link_without(source, part, {".config", "include/config", "include/generated", "arch/*/include/generated"})
         part.rename(view)
     return view
+
+
+def _name_the_source(view: Path, source: Path, records: Iterable[Path]) -> None:
+    """Have `records` name the source tree itself where they name a view of it."""
+    for record in records if view != source else ():
+        if record.exists():
+            record.write_bytes(record.read_bytes().replace(os.fsencode(view) + b"/", os.fsencode(source) + b"/"))
 
 
 def _link_without(source: Path, view: Path, hidden: set[str], prefix: str = "") -> None:
@@ -297,7 +301,7 @@ def _unit(build: Path, record: Path, target: str) -> TranslationUnit:
     unit = read_unit(record) if role else None
     if unit is None:
         raise FormatError(record, "line 1", "not a compilation", hint="name a C source")
-    owner = VMLINUX if role == VMLINUX else _module(unit)
+    owner = VMLINUX if role == VMLINUX else ", ".join(sorted(role.split()[1:]))
     return replace(unit, object=build / target, owner=owner)
 
 
@@ -311,9 +315,3 @@ def _refuse_unbuilt(scratch: Path, target: str) -> None:
     if _role((scratch / target).parent, target) == "none":
         hint = "check the options that its Makefile names"
         raise UserError(f"this configuration does not build {target}", hint=hint)
-
-
-def _module(unit: TranslationUnit) -> str:
-    """The module that the command compiles for, from the definition of KBUILD_MODFILE."""
-    names = (word.removeprefix("-DKBUILD_MODFILE=") for word in unit.arguments)
-    return next((name.strip('"') for name in names if name.startswith('"')), "")

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
+from klpkit.build.cmdfile import SOME_MODULE
 from klpkit.build.dependencies import read_bytes
 from klpkit.build.index import Entry
 from klpkit.errors import FormatError
@@ -88,6 +89,8 @@ class Owners:
             return target.removesuffix(".o")  # the module's own object, linked from several
         entry = self._entries.get(target)
         if entry is None or not entry.kernel or is_other_program(target):
+            return ""
+        if entry.module == SOME_MODULE:
             return ""
         if entry.module:
             return _normal(posixpath.relpath(entry.module, self._root) if entry.module[0] == "/" else entry.module)
