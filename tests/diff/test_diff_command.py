@@ -81,7 +81,7 @@ def test_bytecode_without_code_is_refused_with_a_way_out(compile_c: Compile) -> 
     path = compile_c(SOURCE, "-O2", "-flto", "-fno-fat-lto-objects")
     result = _run(path, path)
     assert result.exception is not None
-    assert "lto-bytecode" in str(result.exception)
+    assert "lto-object" in str(result.exception)
     assert "diff the linked objects" in str(result.exception)
 
 

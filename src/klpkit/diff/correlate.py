@@ -13,13 +13,15 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from klpkit.diff.graph import LEAD, Graph, Kind
+from klpkit.diff.graph import Kind
 from klpkit.diff.names import cold_parent, prefix_owner, renamed
 from klpkit.diff.pool import Hashes, Ints, Mask, mixed, summed
 from klpkit.diff.union import CODE, OTHER, STATE, Union, repeated
 from klpkit.elf.special import Role
 
 ROUNDS = 64
+
+_TEXT, _ANONYMOUS = int(Role.TEXT), int(Kind.ANONYMOUS)
 
 
 class Correlation:
@@ -193,7 +195,8 @@ def parent_of(both: Union, row: int) -> int | None:
         return after + shift if near else None
     wanted = cold_parent(name)
     if wanted is None:
-        return _lead_owner(graph, entity, shift) if not name else None
+        # All that is left as code without a name leads into the function behind it.
+        return row + 1 if not name and both.role[row] == _TEXT and both.kind[row] == _ANONYMOUS else None
     users = {int(user) for user in graph.users_of(entity) if graph.names[int(user)] == wanted}
     targets = graph.references.target[graph.references_of(entity)]
     users |= {int(target) for target in targets if graph.names[int(target)] == wanted}
@@ -203,16 +206,6 @@ def parent_of(both: Union, row: int) -> int | None:
 def part_of_function(name: str) -> str:
     """Which part of a function an entity of this name is."""
     return "cold" if cold_parent(name) else name[:6] or "lead"
-
-
-def _lead_owner(graph: Graph, entity: int, shift: int) -> int | None:
-    """The function that bytes without a name lead into: its TOC offset, nops before its entry."""
-    entities, after = graph.entities, entity + 1
-    lead = entities.role[entity] == Role.TEXT and entities.kind[entity] == Kind.ANONYMOUS
-    if not lead or after >= entities.defined or entities.kind[after] != Kind.FUNCTION:
-        return None
-    joined = entities.end[entity] == entities.start[after]
-    return after + shift if joined and graph.size_of(entity) <= LEAD else None
 
 
 def structure(found: Correlation, *, unmatched_code: bool) -> Hashes:
@@ -273,8 +266,10 @@ def _same_code(found: Correlation, *, copies: bool) -> bool:
     keys = mixed(color, both.declared[rows]).view(np.int64)
     inverse, left, right = repeated(keys, rows >= both.split)
     changed = False
+    order = np.argsort(inverse, kind="stable")
+    first = np.append(0, np.cumsum(left + right))
     for number in np.flatnonzero((left > 0) & (left == right)).tolist():
-        group = rows[inverse == number]
+        group = rows[order[first[number] : first[number + 1]]]
         a = sorted((row for row in group.tolist() if row < both.split), key=both.name_of)
         b = sorted((row for row in group.tolist() if row >= both.split), key=both.name_of)
         if len(a) == 1 or (copies and _interchangeable(found, group)):

@@ -55,6 +55,8 @@ def load(elf: ElfFile, names: Pool, contents: Pool) -> Graph:
     `RefusedError` for objects that hold no comparable code: linked images, LTO bytecode, unknown machines.
     """
     machine = _machine(elf)
+    if not len(elf.symbols):
+        raise FormatError(elf.path, "symbol table", "it is empty: not even the null symbol is there")
     _refuse_bytecode(elf)
     roles = _roles(elf)
     flat = _flat(elf, roles)
@@ -92,7 +94,7 @@ def _refuse_bytecode(elf: ElfFile) -> None:
     )
     if slim:
         hint = "link both sides first and diff the linked objects: gcc -r -flinker-output=nolto-rel -o LINKED.o …"
-        raise RefusedError("lto-bytecode", f"{elf.path}: holds GCC's LTO bytecode and no code", hint=hint)
+        raise RefusedError("lto-object", f"{elf.path}: holds GCC's LTO bytecode and no code", hint=hint)
 
 
 def _roles(elf: ElfFile) -> Ints:

@@ -81,9 +81,9 @@ def ftrace_locations(result: Comparison) -> set[int]:
     entries = np.flatnonzero(np.isin(graph.entities.section[: graph.entities.defined], listed))
     owners = result.site_owner[entries]
     traced = set(owners[owners >= 0].tolist())
-    for call in facts.entry_calls:
-        for target in [e for e, name in enumerate(graph.names) if name == call]:
-            traced.update(_called_early(graph, target, facts.site_after))
+    calls = set(facts.entry_calls)
+    for target in [entity for entity, name in enumerate(graph.names) if name in calls]:
+        traced.update(_called_early(graph, target, facts.site_after))
     nop = ENTRY_NOPS.get(graph.elf.machine)
     if nop is not None:
         traced.update(row for row in result.causes if row < both.split and _starts_with(graph, row, nop, facts))

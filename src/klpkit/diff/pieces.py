@@ -110,6 +110,8 @@ def _entry_size(elf: ElfFile, flat: Flat, section: int, relocations: _Relocation
     row = special(elf.sections.names[section])
     size = int(flat.sizes[section])
     stated = int(elf.sections.entry_size[section])
+    if row and not stated and (not row.entries or size < 2 * min(row.entries)):
+        return size if row.entries else 0
     low, high = np.searchsorted(relocations.at, [flat.base[section], flat.base[section] + size])
     places = relocations.at[low:high] - flat.base[section]
     for entry in ((stated,) if stated else ()) + (row.entries if row else ()):

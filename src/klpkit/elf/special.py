@@ -142,10 +142,10 @@ _ROWS = (
     Special("_ftrace_eval_map", Role.REGISTRY, (8,), slug="registration"),
     Special("__syscalls_metadata", Role.REGISTRY, (8,), slug="registration"),
     Special("_error_injection_whitelist", Role.REGISTRY, (16, 8), slug="registration"),
-    Special("___ksymtab*", Role.REGISTRY, (12, 16, 8, 24), slug="export"),
-    Special("___kcrctab*", Role.REGISTRY, (4, 8), slug="export"),
-    Special("__ksymtab*", Role.REGISTRY, (12, 16, 8, 24), slug="export"),
-    Special("__kcrctab*", Role.REGISTRY, (4, 8), slug="export"),
+    Special("___ksymtab*", Role.REGISTRY, slug="export"),
+    Special("___kcrctab*", Role.REGISTRY, slug="export"),
+    Special("__ksymtab*", Role.REGISTRY, slug="export"),
+    Special("__kcrctab*", Role.REGISTRY, slug="export"),
     Special("__ksymtab_strings", Role.STRINGS),
     Special(".export_symbol", Role.DROPPED),
     Special(".BTF_ids", Role.REGISTRY, slug="registration"),
@@ -199,6 +199,7 @@ def special(name: str) -> Special | None:
     return None
 
 
+@lru_cache(maxsize=65536)
 def role(name: str, kind: int, flags: int) -> Role:
     """The role of a section with this name, type and flags."""
     row = special(name)
