@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from klpkit.errors import FormatError, UserError
-from klpkit.records import clonebulk
+from klpkit.records import _clonebatch, clonebulk
 from klpkit.records.clonelines import cause_of, is_lto_dump, parse_dump
 from klpkit.records.clones import find_dumps, read_clone_dumps
 from klpkit.records.model import Effect, EffectTable, Function, Location
@@ -139,7 +139,7 @@ def test_both_readers_refuse_the_same_dumps(tmp_path: Path, data: bytes) -> None
 
 def test_many_batches_are_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bulk(tmp_path, *[CLONE, OLDER + REMOVAL, CLONE * 3] * 5)
-    monkeypatch.setattr(clonebulk, "BATCH_BYTES", 100)
+    monkeypatch.setattr(_clonebatch, "BATCH_BYTES", 100)
     pieces = bulk(tmp_path, *[CLONE, OLDER + REMOVAL, CLONE * 3] * 5)
     assert list(pieces.effects()) == list(whole.effects())
     assert len(pieces) == 15

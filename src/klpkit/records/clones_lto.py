@@ -36,10 +36,11 @@ def link_units(table: EffectTable) -> EffectTable:
     partition's records go on where the whole program's end.  Functions that only units' dumps speak of are
     never joined with each other.
     """
-    strings = list(table.strings)
-    linked = np.array([is_lto_dump(unit) for unit in strings], dtype=np.bool_)[table.unit]
-    if not np.any(linked):
+    units = [index for index in np.unique(table.unit).tolist() if is_lto_dump(table.strings[index])]
+    if not units:
         return table
+    linked = np.isin(table.unit, units)
+    strings = list(table.strings)
     by_key: dict[_Key, list[int]] = defaultdict(list)
     for row in range(table.function_count):
         symbol = _PRIVATE.sub("", strings[int(table.symbol[row])])
