@@ -294,7 +294,7 @@ def small_kernel(release: Release, options: argparse.Namespace) -> dict[str, str
         (build / ".configured").touch()
     if options.build and not (build / ".built").exists():
         say("building the small kernel (about 4 minutes on 2 processors)")
-        make(source, build, *variables, "vmlinux", "bzImage", "modules", jobs=options.jobs)
+        make(source, build, *variables, *options.set, "vmlinux", "bzImage", "modules", jobs=options.jobs)
         (build / ".built").touch()
     paths = {"version": release.version, "source": str(source), "build": str(build)}
     if (build / ".built").exists():
@@ -313,6 +313,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cc", default="", help=f"small: CC for make (default: {COMPILER})")
     parser.add_argument("--probe-cc", default="", help="small: the compiler behind --cc, for the cache key")
     parser.add_argument("--kcflags", default="", help="small: KCFLAGS for make")
+    parser.add_argument("--set", action="append", default=[], metavar="VAR=VALUE", help="small: more for make")
     return parser.parse_args(words)
 
 

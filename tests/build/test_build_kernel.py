@@ -15,7 +15,7 @@ from kernels import SmallKernel, StockKernel
 from klpkit.build.csource import definitions
 from klpkit.build.kbuild import commands_from_kbuild, tree_compiler
 from klpkit.build.patch import read_patch, touched_functions
-from klpkit.build.replay import include_line, replay, replay_argv, replay_many
+from klpkit.build.replays import include_line, replay, replay_argv, replay_many
 from klpkit.build.tree import open_tree
 from klpkit.errors import UserError
 

@@ -14,7 +14,7 @@ from kbuild_samples import snapshot, write_source
 
 from klpkit.build.command import TranslationUnit
 from klpkit.build.outputs import redirected
-from klpkit.build.replay import include_line, replay, replay_many
+from klpkit.build.replays import include_line, replay, replay_many
 from klpkit.errors import UserError
 from klpkit.programs import ProgramFailedError
 
@@ -198,7 +198,7 @@ def test_an_interrupt_ends_all_compilers_and_leaves_no_half_written_object(tree:
             f"""
             from pathlib import Path
             from klpkit.build.command import TranslationUnit
-            from klpkit.build.replay import replay_many
+            from klpkit.build.replays import replay_many
             tree = Path({str(tree)!r})
             units = [
                 TranslationUnit(tree / f"{{i}}.o", tree / "sub/a.c", tree, ({str(tmp_path / "cc")!r},),

@@ -16,7 +16,7 @@ from klpkit.audit.object import defined_functions
 from klpkit.audit.overrides import override_breaches
 from klpkit.audit.promise import DUMP_FLAGS, flag_breaches, record_breaches
 from klpkit.build.command import TranslationUnit
-from klpkit.build.replay import Replayed, replay
+from klpkit.build.replays import Replayed, replay
 from klpkit.compilers.experiments import established
 from klpkit.compilers.flagstate import FlagState, flag_state, passes_on, telling_flags
 from klpkit.compilers.levels import Level, flags_for

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from klpkit.build.command import TranslationUnit
     from klpkit.build.patch import Touched, read_patch, touched_functions
-    from klpkit.build.replay import Replayed, replay, replay_many
+    from klpkit.build.replays import Replayed, replay, replay_many
     from klpkit.build.tree import BuildTree, open_tree
 
 _HOMES = {
     "BuildTree": "tree",
-    "Replayed": "replay",
+    "Replayed": "replays",
     "Touched": "patch",
     "TranslationUnit": "command",
     "open_tree": "tree",
     "read_patch": "patch",
-    "replay": "replay",
-    "replay_many": "replay",
+    "replay": "replays",
+    "replay_many": "replays",
     "touched_functions": "patch",
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from klpkit.build.command import TranslationUnit
-from klpkit.build.replay import Replayed, replay
+from klpkit.build.replays import Replayed, replay
 from klpkit.build.tree import BuildTree
 from klpkit.compilers.flagstate import flag_state, passes_on
 from klpkit.compilers.probe import identify
