@@ -209,7 +209,10 @@ def site_owners(result: Comparison) -> Ints:
     both = result.both
     owner = np.full(len(both), -1, np.int64)
     rows = np.flatnonzero(np.isin(both.role[both.owner], (Role.SITES, Role.PIECES)))
-    rows = rows[(both.sort[both.target[rows]] == CODE) | (both.role[both.target[rows]] == Role.PIECES)]
+    code = both.sort[both.target[rows]] == CODE
+    # A piece belongs to the function whose middle it goes back to, not to one that it calls.
+    code &= (both.role[both.owner[rows]] == Role.SITES) | (both.offset[rows] != 0)
+    rows = rows[code | (both.role[both.target[rows]] == Role.PIECES)]
     if not len(rows):
         return owner
     heads = rows[np.flatnonzero(np.diff(both.owner[rows], prepend=-1))]
@@ -222,8 +225,9 @@ def site_owners(result: Comparison) -> Ints:
         direct[through] = direct[direct[through]]
     named = direct >= 0
     owner[named] = direct[named]
-    for part, home in result.home.items():
-        owner[owner == part] = home
+    homes = np.arange(len(both) + 1)
+    homes[list(result.home)] = list(result.home.values())
+    owner = np.where(owner >= 0, homes[owner], -1)
     owner[(owner >= 0) & (both.sort[np.clip(owner, 0, None)] != CODE)] = -1
     return owner
 

@@ -17,9 +17,13 @@ from klpkit.diff.graph import Kind
 from klpkit.diff.names import cold_parent, prefix_owner, renamed
 from klpkit.diff.pool import Hashes, Ints, Mask, mixed, summed
 from klpkit.diff.union import CODE, OTHER, STATE, Union, repeated
+from klpkit.elf import constants as c
 from klpkit.elf.special import Role
 
 ROUNDS = 64
+
+ANCHORS = (c.EM_AARCH64, c.EM_PPC64, c.EM_LOONGARCH)
+"""Machines whose compilers reach data by its distance from other data (-fsection-anchors)."""
 
 _TEXT, _ANONYMOUS = int(Role.TEXT), int(Kind.ANONYMOUS)
 
@@ -429,6 +433,11 @@ def _users_agree(found: Correlation, x: int, y: int) -> bool:
     left = both.original.users_of(x)
     right = both.patched.users_of(y - both.split) + both.split
     if not len(left) and not len(right):
-        return bool(both.sort[x] != STATE or both.role[x] == Role.RODATA)
+        anchored = both.original.elf.machine in ANCHORS
+        return bool(both.sort[x] != STATE or both.role[x] == Role.RODATA or not anchored)
     matched = set(found.partner[left].tolist())
-    return bool(matched & set(right.tolist()))
+    if matched & set(right.tolist()):
+        return True
+    # Users that are known by content alone: dead code without a symbol, constants without a name.
+    bare = [set(both.content[users[both.sort[users] == OTHER]].tolist()) for users in (left, right)]
+    return bool(bare[0] & bare[1]) and bool((both.sort[left] == OTHER).all() and (both.sort[right] == OTHER).all())

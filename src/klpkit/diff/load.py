@@ -7,6 +7,7 @@ itself, between functions of one section, become references too (`klpkit.diff.br
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,7 @@ def load(elf: ElfFile, names: Pool, contents: Pool) -> Graph:
     data = bytearray(flat.data)
     branches.add(graph, data, relocations.at, machine)
     graph.line_fields = lines_fields.mask(graph, data)
+    _check_partners(graph)
     _drop_padding(graph, machine)
     graph.entities.content[:] = _contents(graph, bytes(data), contents)
     return graph
@@ -224,7 +226,8 @@ def _graph(elf: ElfFile, flat: Flat, roles: Ints, starts: Starts, names: Pool) -
     named = row >= 0
     safe = np.clip(row, 0, None)
     all_names = symbols.names
-    numbers = names.numbers(all_names[r] if r >= 0 else "" for r in row.tolist())
+    numbers = np.full(len(row), names.number(""), np.int64)
+    numbers[named] = names.numbers([all_names[r] for r in row[named].tolist()])
     kind = np.full(len(row), int(Kind.ANONYMOUS), np.int64)
     of_type = np.full(16, int(Kind.LABEL), np.int64)
     of_type[[c.STT_FUNC, c.STT_GNU_IFUNC]] = Kind.FUNCTION
@@ -337,11 +340,15 @@ RELATIVE = {
 
 
 def _drop_padding(graph: Graph, machine: Machine) -> None:
-    """Take bytes that only fill space between entities out of the comparison."""
+    """Take bytes that only fill space between entities out of the comparison.
+
+    Special sections may mark them (ORC: nothing can be unwound here); marks then count from the entity before.
+    """
     entities, references = graph.entities, graph.references
     used = np.zeros(len(entities), dtype=bool)
     used[references.owner] = True
-    used[references.target] = True
+    leads = entities.role[references.target] == Role.TEXT
+    used[references.target[leads | (entities.role[references.owner] != Role.SITES)]] = True
     blank = (entities.kind == Kind.ANONYMOUS) & ~used
     blank &= np.isin(entities.role, (Role.TEXT, Role.DATA, Role.RODATA, Role.PIECES))
     verdicts: dict[bytes, bool] = {}
@@ -353,6 +360,18 @@ def _drop_padding(graph: Graph, machine: Machine) -> None:
             verdicts[content] = filler
         if verdicts[content]:
             entities.role[entity] = Role.DROPPED
+    aimed = entities.role[references.target] == Role.DROPPED
+    aimed &= references.target < entities.defined
+    for row in np.flatnonzero(aimed).tolist():
+        entity = int(references.target[row])
+        while entity and entities.role[entity] == Role.DROPPED and _same_section(entities, entity, entity - 1):
+            references.offset[row] += int(entities.start[entity] - entities.start[entity - 1])
+            entity -= 1
+        references.target[row] = entity
+
+
+def _same_section(entities: Entities, left: int, right: int) -> bool:
+    return bool(entities.section[left] == entities.section[right])
 
 
 def _contents(graph: Graph, data: bytes, contents: Pool) -> Ints:
@@ -361,32 +380,66 @@ def _contents(graph: Graph, data: bytes, contents: Pool) -> Ints:
     defined = entities.defined
     starts, ends = entities.start[:defined].tolist(), entities.end[:defined].tolist()
     stored = graph.flat.stored
-    things: list[Any] = [
-        data[start:end] if start < stored else end - start for start, end in zip(starts, ends, strict=True)
-    ]
-    for entity, extra in _partners(graph).items():
-        things[entity] = (things[entity], extra)
+    found = np.full(len(entities), -1, np.int64)
+    for members, rows in _tables(graph, data):
+        found[members] = _row_numbers(rows, contents)
+    rest = np.flatnonzero(found[:defined] < 0).tolist()
+    things: list[Any] = [data[starts[i] : ends[i]] if starts[i] < stored else ends[i] - starts[i] for i in rest]
+    found[rest] = contents.numbers(things)
     symbols = graph.elf.symbols
-    for row in entities.symbol[defined:].tolist():
-        section = int(symbols.section[row])
-        things.append(("value", int(symbols.value[row]), int(symbols.size[row])) if section else "outside")
-    return contents.numbers(things)
-
-
-def _partners(graph: Graph) -> dict[int, bytes]:
-    """Entity → the entry of the same number in the section that goes with its own (ORC data)."""
-    found: dict[int, bytes] = {}
-    names = graph.elf.sections.names
-    for section in np.unique(graph.entities.section[graph.entities.role == Role.SITES]).tolist():
-        row = special(names[section])
-        if row is None or not row.partner:
-            continue
-        members = np.flatnonzero(graph.entities.section[: graph.entities.defined] == section).tolist()
-        partners = graph.elf.sections.find(row.partner)
-        blob = bytes(graph.elf.content(partners[0])) if len(partners) == 1 else b""
-        if not blob or len(blob) % len(members):
-            graph.entities.role[members] = Role.UNKNOWN
-            continue
-        size = len(blob) // len(members)
-        found.update({entity: blob[i * size : (i + 1) * size] for i, entity in enumerate(members)})
+    row = entities.symbol[defined:]
+    columns = (symbols.section[row].tolist(), symbols.value[row].tolist(), symbols.size[row].tolist())
+    outside = zip(*columns, strict=True)
+    found[defined:] = contents.numbers(
+        ("value", v, size) if section else "outside" for section, v, size in outside
+    )
     return found
+
+
+def _row_numbers(rows: npt.NDArray[np.uint8], contents: Pool) -> Ints:
+    """The content numbers of equal-sized records."""
+    packed = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).ravel()
+    distinct, inverse = np.unique(packed, return_inverse=True)
+    numbers = contents.numbers(record.tobytes() for record in distinct)
+    return numbers[inverse]
+
+
+def _tables(graph: Graph, data: bytes) -> Iterator[tuple[Ints, npt.NDArray[np.uint8]]]:
+    """Sections of equal entries: their entities, and the entries' bytes with what goes with them (ORC data)."""
+    entities, names = graph.entities, graph.elf.sections.names
+    raw = np.frombuffer(data, np.uint8)
+    of_section = entities.section[: entities.defined]
+    divided = np.isin(entities.role[: entities.defined], (Role.SITES, Role.CONSTANTS, Role.REGISTRY))
+    sections, first, counts = np.unique(of_section, return_index=True, return_counts=True)
+    for section, start, count in zip(sections.tolist(), first.tolist(), counts.tolist(), strict=True):
+        if not divided[start] or count < 2:
+            continue
+        members = np.arange(start, start + count)
+        if (entities.section[members] != section).any() or not divided[members].all():
+            continue
+        size = int(entities.end[start] - entities.start[start])
+        row = special(names[section])
+        partner = _partner(graph, row.partner, count) if row and row.partner else np.zeros((count, 0), np.uint8)
+        low, high = int(entities.start[start]), int(entities.end[members[-1]])
+        if partner is None or not size or high - low != size * count or high > graph.flat.stored:
+            continue
+        yield members, np.concatenate([raw[low:high].reshape(count, size), partner], axis=1)
+
+
+def _partner(graph: Graph, name: str, count: int) -> npt.NDArray[np.uint8] | None:
+    """The entries of the section called `name`, one a row, where there are `count` of them."""
+    sections = graph.elf.sections.find(name)
+    blob = bytes(graph.elf.content(sections[0])) if len(sections) == 1 else b""
+    if not blob or len(blob) % count:
+        return None
+    return np.frombuffer(blob, np.uint8).reshape(count, -1)
+
+
+def _check_partners(graph: Graph) -> None:
+    """Sections whose entries should go with another section's and do not are not understood."""
+    entities, names = graph.entities, graph.elf.sections.names
+    of_section = np.where(entities.role == Role.SITES, entities.section, -1)
+    for section in np.unique(of_section[of_section >= 0]).tolist():
+        row, members = special(names[section]), np.flatnonzero(of_section == section)
+        if row and row.partner and _partner(graph, row.partner, len(members)) is None:
+            entities.role[members] = Role.UNKNOWN

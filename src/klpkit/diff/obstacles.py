@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from klpkit.diff.compare import Comparison
+from klpkit.diff.correlate import ANCHORS
 from klpkit.diff.graph import Graph, Kind
 from klpkit.diff.model import Data, Function, Obstacle, Status
 from klpkit.diff.names import declared
@@ -179,7 +180,7 @@ def _anchored_state(
 ) -> Iterator[Obstacle]:
     """State without users is reached by a distance from its neighbours: which is which can't be told."""
     both = result.both
-    for row in result.unmatched:
+    for row in result.unmatched if both.original.elf.machine in ANCHORS else ():
         graph, entity = both.side(row)
         if both.sort[row] != STATE or both.role[row] != Role.DATA or both.declared[row] < 0:
             continue

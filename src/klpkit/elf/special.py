@@ -155,6 +155,7 @@ _ROWS = (
     Special(".gnu.linkonce.this_module", Role.INFORMATION, slug="module-information"),
     Special(".kpatch.callbacks.*", Role.INFORMATION, slug="patch-callback"),
     Special(".klp.callbacks.*", Role.INFORMATION, slug="patch-callback"),
+    Special(".init.ramfs*", Role.INFORMATION, slug="initramfs"),
     Special(".printk_index", Role.INFORMATION, (8, 4), slug="printk-index"),
     # Not in the running kernel.
     Special(".discard*", Role.DROPPED),
@@ -180,14 +181,14 @@ _WRITABLE = (
 
 _EXACT = {row.name: row for row in _ROWS if "*" not in row.name}
 _STARRED = sorted((row for row in _ROWS if "*" in row.name), key=lambda row: -len(row.name))
-_ORDINARY = (".text", ".rodata", ".data", ".bss", ".init.", ".rela")
+_ORDINARY = (".text", ".rodata", ".data", ".bss", ".init.text", ".init.data", ".init.rodata", ".rela")
 
 
 @lru_cache(maxsize=4096)
 def special(name: str) -> Special | None:
     """The table's row for sections called `name`, None for an ordinary section: the longest name that fits."""
     row = _EXACT.get(name)
-    if row is not None or (name.startswith(_ORDINARY) and not name.startswith(".init.setup")):
+    if row is not None or name.startswith(_ORDINARY):
         return row
     for end in range(len(name) - 1, 0, -1):
         if name[end] in ".+" and name[:end] in _EXACT:
