@@ -97,7 +97,8 @@ class Subject:
     def compared(self, mutation: Mutation) -> ObjectDiff:
         """The diff of the object against the damaged one."""
         patched = load(ElfFile(mutation.data, "mutated"), self._names, self._contents)
-        return answer(compare(correlate(union(self._graph, patched, self._names))))
+        both = union(self._graph, patched, self._names)
+        return answer(compare(correlate(both, self._names)))
 
 
 def mutations(subject: Subject, chance: random.Random) -> Iterator[Mutation]:

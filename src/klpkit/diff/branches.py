@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from klpkit.diff.graph import Graph, Kind, References
 from klpkit.diff.machine import BRANCH, Machine
-from klpkit.diff.pool import Ints, Mask
+from klpkit.diff.pool import Ints, Mask, distinct
 from klpkit.elf import constants as c
 from klpkit.elf.special import Role
 
@@ -170,11 +170,14 @@ def _x86_decoded(graph: Graph, ends: dict[int, int]) -> Found:
 
     entities = graph.entities
     starts = entities.start[: entities.defined]
-    owners = np.unique(np.searchsorted(starts, np.fromiter(ends.values(), np.int64, len(ends)), side="right") - 1)
+    fields = np.sort(np.fromiter(ends.values(), np.int64, len(ends)))
+    holders = np.searchsorted(starts, fields, side="right") - 1
+    owners = distinct(holders)
+    last = fields[np.searchsorted(holders, owners, side="right") - 1]
     near = {OpKind.NEAR_BRANCH16, OpKind.NEAR_BRANCH32, OpKind.NEAR_BRANCH64}
     rows: list[tuple[int, int, int, int]] = []
-    for owner in owners.tolist():
-        start, end = int(starts[owner]), int(entities.end[owner])
+    for owner, field_at in zip(owners.tolist(), last.tolist(), strict=True):
+        start, end = int(starts[owner]), min(int(entities.end[owner]), field_at + 8)
         for instruction in Decoder(64, graph.flat.data[start:end], ip=start):
             field = ends.get(instruction.next_ip)
             if field is None or field <= instruction.ip:
@@ -277,7 +280,7 @@ def _s390(graph: Graph, sections: Ints, relocated: Ints) -> Found:
     starts = graph.entities.start[: graph.entities.defined]
     real: list[tuple[int, int, int]] = []
     wanted = set(candidates.tolist())
-    owners = np.unique(np.searchsorted(starts, candidates, side="right") - 1)
+    owners = distinct(np.searchsorted(starts, candidates, side="right") - 1)
     for owner in owners.tolist():
         place, end = int(starts[owner]), int(graph.entities.end[owner])
         while place < end:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from klpkit.diff.correlate import Correlation, aligned, parent_of, structure
+from klpkit.diff.correlate import Correlation, aligned, structure
 from klpkit.diff.graph import Kind
 from klpkit.diff.model import Cause
 from klpkit.diff.pool import Hashes, Ints, Mask, mixed, summed
@@ -63,16 +63,12 @@ def compare(found: Correlation) -> Comparison:
 
 
 def _homes(found: Correlation) -> dict[int, int]:
-    both = found.both
-    rows = np.flatnonzero((both.sort == CODE) & ((both.declared >= 0) | (both.role == Role.TEXT)))
-    homes: dict[int, int] = {}
-    for row in rows.tolist():
-        name = both.name_of(row)
-        if not name or "." in name or name.startswith("__"):
-            parent = parent_of(both, row)
-            if parent is not None:
-                homes[row] = parent
-    return {row: homes.get(parent, parent) for row, parent in homes.items()}
+    """Part of a function → the function (a prefix of a cold part would belong to the function too)."""
+    rows = np.flatnonzero(found.parent >= 0)
+    parents = found.parent[rows]
+    through = found.parent[parents]
+    homes = np.where(through >= 0, through, parents)
+    return dict(zip(rows.tolist(), homes.tolist(), strict=True))
 
 
 def _references(result: Comparison, left: Ints, right: Ints) -> tuple[Mask, Mask]:

@@ -13,9 +13,9 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from klpkit.diff.graph import Kind
-from klpkit.diff.names import cold_parent, prefix_owner, renamed
-from klpkit.diff.pool import Hashes, Ints, Mask, mixed, summed
+from klpkit.diff.names import renamed
+from klpkit.diff.parts import parts
+from klpkit.diff.pool import Hashes, Ints, Mask, Pool, distinct, mixed, summed
 from klpkit.diff.union import CODE, OTHER, STATE, Union, repeated
 from klpkit.elf import constants as c
 from klpkit.elf.special import Role
@@ -25,19 +25,20 @@ ROUNDS = 64
 ANCHORS = (c.EM_AARCH64, c.EM_PPC64, c.EM_LOONGARCH)
 """Machines whose compilers reach data by its distance from other data (-fsection-anchors)."""
 
-_TEXT, _ANONYMOUS = int(Role.TEXT), int(Kind.ANONYMOUS)
-
 
 class Correlation:
-    """The matches: `partner[e]` is the row on the other side, -1 where there is none."""
+    """The matches: `partner[e]` is the row on the other side, -1 where there is none.
 
-    def __init__(self, both: Union) -> None:
+    `parent` and `part` say which code is a part of a function (see `klpkit.diff.parts`).
+    """
+
+    def __init__(self, both: Union, parent: Ints, part: Ints) -> None:
         self.both = both
+        self.parent = parent
+        self.part = part
         self.partner: Ints = np.full(len(both), -1, np.int64)
-        self.how: dict[int, str] = {}
         self._asked: Mask = np.zeros(both.split, dtype=bool)
         self._hints: set[tuple[int, int]] = set()
-        self._aligned_tried: set[tuple[int, int, int]] = set()
 
     def match(self, left: Ints, right: Ints) -> None:
         self.partner[left] = right
@@ -56,9 +57,9 @@ class Correlation:
         return left, self.partner[left]
 
 
-def correlate(both: Union) -> Correlation:
-    """Match as much as can be told apart."""
-    found = Correlation(both)
+def correlate(both: Union, names: Pool) -> Correlation:
+    """Match as much as can be told apart; `names` is the pool of both sides."""
+    found = Correlation(both, *parts(both, names))
     _by_author_name(found)
     if not _anything_free(found):
         return found
@@ -169,47 +170,21 @@ def _settle(found: Correlation) -> bool:
 
 
 def _by_parent(found: Correlation) -> bool:
-    """Cold parts and prefix symbols of matched functions."""
+    """Cold parts, prefix symbols and leading bytes of matched functions."""
     both = found.both
-    children: list[dict[tuple[int, str], int]] = [{}, {}]
-    for row in np.flatnonzero((both.sort == CODE) & (both.declared >= 0) & (found.partner < 0)).tolist():
-        parent = parent_of(both, row)
-        if parent is not None:
-            what = part_of_function(both.name_of(row))
-            side = children[int(row >= both.split)]
-            side[parent, what] = -1 if (parent, what) in side else row
+    children: list[dict[tuple[int, int], int]] = [{}, {}]
+    free = (both.sort == CODE) & (both.declared >= 0) & (found.partner < 0) & (found.parent >= 0)
+    for row in np.flatnonzero(free).tolist():
+        key = (int(found.parent[row]), int(found.part[row]))
+        side = children[int(row >= both.split)]
+        side[key] = -1 if key in side else row
     changed = False
-    for (parent, what), row in children[0].items():
-        other = children[1].get((int(found.partner[parent]), what), -1)
+    for (parent, part), row in children[0].items():
+        other = children[1].get((int(found.partner[parent]), part), -1)
         if row >= 0 and other >= 0:
             found.match(np.array([row]), np.array([other]))
             changed = True
     return changed
-
-
-def parent_of(both: Union, row: int) -> int | None:
-    """The function that a cold part or prefix symbol belongs to, told by its name and a reference or its place."""
-    name = both.name_of(row)
-    graph, entity = both.side(row)
-    shift = row - entity
-    owner = prefix_owner(name)
-    if owner is not None:
-        after = entity + 1
-        near = after < graph.entities.defined and graph.names[after] == owner
-        return after + shift if near else None
-    wanted = cold_parent(name)
-    if wanted is None:
-        # All that is left as code without a name leads into the function behind it.
-        return row + 1 if not name and both.role[row] == _TEXT and both.kind[row] == _ANONYMOUS else None
-    users = {int(user) for user in graph.users_of(entity) if graph.names[int(user)] == wanted}
-    targets = graph.references.target[graph.references_of(entity)]
-    users |= {int(target) for target in targets if graph.names[int(target)] == wanted}
-    return users.pop() + shift if len(users) == 1 else None
-
-
-def part_of_function(name: str) -> str:
-    """Which part of a function an entity of this name is."""
-    return "cold" if cold_parent(name) else name[:6] or "lead"
 
 
 def structure(found: Correlation, *, unmatched_code: bool) -> Hashes:
@@ -231,11 +206,12 @@ def structure(found: Correlation, *, unmatched_code: bool) -> Hashes:
         return base
     owner, target = both.owner[rows], both.target[rows]
     fixed = mixed(both.at[rows], both.type[rows], both.offset[rows])
+    heads = owner[np.flatnonzero(np.diff(owner, prepend=-1))]
     color, classes = base, -1
     for _ in range(ROUNDS):
         sums = summed(mixed(fixed, color[target]), owner, count)
         color = np.where(sums != 0, mixed(base, sums), base)
-        now = len(np.unique(color[owner]))
+        now = len(distinct(color[heads].view(np.int64)))
         if now == classes:
             break
         classes = now
@@ -296,7 +272,7 @@ def _by_changed_users(found: Correlation) -> bool:
         return False
     is_free = np.zeros(len(both), dtype=bool)
     is_free[free] = True
-    owners = np.unique(both.owner[is_free[both.target]])
+    owners = distinct(both.owner[is_free[both.target]])
     changed = False
     for x in owners[owners < both.split].tolist():
         y = int(found.partner[x])

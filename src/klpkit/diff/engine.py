@@ -41,7 +41,7 @@ def comparison(original: ElfFile, patched: ElfFile) -> Comparison:
         )
     names, contents = Pool(), Pool()
     both = union(load(original, names, contents), load(patched, names, contents), names)
-    return compare(correlate(both))
+    return compare(correlate(both, names))
 
 
 def diff_with_instructions(

@@ -7,6 +7,7 @@ instead of records: an object has tens of thousands of them.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -101,6 +102,25 @@ class Flat:
         return self.order[np.clip(which, 0, None)] if len(self.order) else np.zeros(len(positions), np.int64)
 
 
+class Names:
+    """The names of all entities of one side, made when they are asked for."""
+
+    __slots__ = ("_numbers", "_things")
+
+    def __init__(self, things: Sequence[Hashable], numbers: Ints) -> None:
+        self._things = things
+        self._numbers = numbers
+
+    def __getitem__(self, entity: int) -> str:
+        return str(self._things[self._numbers[entity]])
+
+    def find(self, wanted: Collection[str]) -> list[int]:
+        """The entities that have one of the wanted names."""
+        kinds = [number for number, thing in enumerate(self._things) if thing in wanted]
+        found: list[int] = np.flatnonzero(np.isin(self._numbers, kinds)).tolist()
+        return found
+
+
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Graph:
     """One side of a diff."""
@@ -110,7 +130,7 @@ class Graph:
     flat: Flat
     entities: Entities
     references: References
-    names: list[str]
+    names: Names
     roles: Ints
     aliases: dict[int, list[int]]
     """Entity → rows of the other symbols at its start."""

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from klpkit.diff.graph import Graph
+from klpkit.diff.pool import distinct
 from klpkit.elf.special import PRINTK_ENTRY, Line, Role, special
 
 
@@ -20,7 +21,7 @@ def mask(graph: Graph, data: bytearray) -> dict[int, tuple[int, int, int]]:
     names = graph.elf.sections.names
     entities = graph.entities
     sections = entities.section[: entities.defined]
-    for number in np.unique(sections).tolist():
+    for number in distinct(sections).tolist():
         row = special(names[number])
         if row is not None and row.lines:
             for entity in np.flatnonzero(sections == number).tolist():
@@ -50,7 +51,7 @@ def _printk_entries(graph: Graph) -> list[int]:
     if not sections:
         return []
     own = np.isin(entities.section[references.owner], sections)
-    targets: list[int] = np.unique(references.target[own]).tolist()
+    targets: list[int] = distinct(references.target[own]).tolist()
     return [entity for entity in targets if entities.role[entity] in (Role.RODATA, Role.DATA)]
 
 

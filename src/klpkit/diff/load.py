@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.diff import branches, lines_fields
-from klpkit.diff.graph import LEAD, Entities, Flat, Graph, Kind, References
+from klpkit.diff.graph import LEAD, Entities, Flat, Graph, Kind, Names, References
 from klpkit.diff.machine import MACHINES, Machine
 from klpkit.diff.pieces import Starts, entity_starts
-from klpkit.diff.pool import Ints, Pool
+from klpkit.diff.pool import Ints, Pool, distinct
 from klpkit.diff.trailing import trailing_bytes
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
@@ -89,7 +89,7 @@ def _machine(elf: ElfFile) -> Machine:
 
 
 def _refuse_bytecode(elf: ElfFile) -> None:
-    slim = elf.symbols.find("__gnu_lto_slim") or (
+    slim = "__gnu_lto_slim" in elf.symbols.names or (
         any(name.startswith(".gnu.lto_") for name in elf.sections.names)
         and not any(int(elf.sections.size[i]) for i in elf.sections.executable)
         and not len(elf.symbols.defined_functions)
@@ -252,8 +252,7 @@ def _graph(elf: ElfFile, flat: Flat, roles: Ints, starts: Starts, names: Pool) -
     )
     none = np.empty(0, np.int64)
     empty = References(none, none, none, none, none)
-    things = names.things
-    text = [str(things[number]) for number in numbers.tolist()]
+    text = Names(names.things, numbers)
     return Graph(elf, str(elf.path), flat, entities, empty, text, roles, starts.aliases, {})
 
 
@@ -399,8 +398,8 @@ def _contents(graph: Graph, data: bytes, contents: Pool) -> Ints:
 def _row_numbers(rows: npt.NDArray[np.uint8], contents: Pool) -> Ints:
     """The content numbers of equal-sized records."""
     packed = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).ravel()
-    distinct, inverse = np.unique(packed, return_inverse=True)
-    numbers = contents.numbers(record.tobytes() for record in distinct)
+    kinds, inverse = np.unique(packed, return_inverse=True)
+    numbers = contents.numbers(record.tobytes() for record in kinds)
     return numbers[inverse]
 
 
@@ -410,7 +409,8 @@ def _tables(graph: Graph, data: bytes) -> Iterator[tuple[Ints, npt.NDArray[np.ui
     raw = np.frombuffer(data, np.uint8)
     of_section = entities.section[: entities.defined]
     divided = np.isin(entities.role[: entities.defined], (Role.SITES, Role.CONSTANTS, Role.REGISTRY))
-    sections, first, counts = np.unique(of_section, return_index=True, return_counts=True)
+    first = np.flatnonzero(np.diff(of_section, prepend=-1))
+    sections, counts = of_section[first], np.diff(np.append(first, len(of_section)))
     for section, start, count in zip(sections.tolist(), first.tolist(), counts.tolist(), strict=True):
         if not divided[start] or count < 2:
             continue
@@ -439,7 +439,7 @@ def _check_partners(graph: Graph) -> None:
     """Sections whose entries should go with another section's and do not are not understood."""
     entities, names = graph.entities, graph.elf.sections.names
     of_section = np.where(entities.role == Role.SITES, entities.section, -1)
-    for section in np.unique(of_section[of_section >= 0]).tolist():
+    for section in distinct(of_section[of_section >= 0]).tolist():
         row, members = special(names[section]), np.flatnonzero(of_section == section)
         if row and row.partner and _partner(graph, row.partner, len(members)) is None:
             entities.role[members] = Role.UNKNOWN

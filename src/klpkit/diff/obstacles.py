@@ -82,8 +82,7 @@ def ftrace_locations(result: Comparison) -> set[int]:
     entries = np.flatnonzero(np.isin(graph.entities.section[: graph.entities.defined], listed))
     owners = result.site_owner[entries]
     traced = set(owners[owners >= 0].tolist())
-    calls = set(facts.entry_calls)
-    for target in [entity for entity, name in enumerate(graph.names) if name in calls]:
+    for target in graph.names.find(set(facts.entry_calls)):
         traced.update(_called_early(graph, target, facts.site_after))
     nop = ENTRY_NOPS.get(graph.elf.machine)
     if nop is not None:

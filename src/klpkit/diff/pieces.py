@@ -15,7 +15,7 @@ import numpy as np
 
 from klpkit.diff.graph import Flat
 from klpkit.diff.names import declared
-from klpkit.diff.pool import Ints, Mask
+from klpkit.diff.pool import Ints, Mask, distinct
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
 from klpkit.elf.special import Role, special
@@ -58,7 +58,7 @@ def entity_starts(elf: ElfFile, flat: Flat, roles: Ints, relocations: _Relocatio
     gaps = _gaps(elf, flat, roles, symbols.flat, rows, owner, divided)
     aimed = _aimed(roles, relocations, symbols)
     inside = aimed[_uncovered(flat, roles, aimed, owner, gaps, divided)]
-    start = np.unique(np.concatenate([owner[0], gaps, inside, *cut]))
+    start = distinct(np.concatenate([owner[0], gaps, inside, *cut]))
     section = flat.section_at(start)
     limit = flat.base[section] + flat.sizes[section]
     keep = (start < limit) | (flat.sizes[section] == 0)
@@ -128,9 +128,9 @@ def _periodic(places: Ints, entry: int, size: int) -> bool:
     if not len(places):
         return size % entry == 0
     inside = places % entry
-    fields = np.unique(inside)
+    fields = distinct(inside)
     # Each entry begins with its place in code; a field may be absent where it would be empty.
-    heads = np.unique(places[inside == fields[0]] // entry)
+    heads = distinct(places[inside == fields[0]] // entry)
     most = int(np.bincount(places // entry).max())
     return len(heads) == count and len(fields) == most
 
@@ -192,7 +192,7 @@ def _gaps(
     furthest = np.zeros(len(positions), np.int64)
     np.maximum.at(furthest, index, end)
     furthest = np.maximum.accumulate(furthest)
-    return np.unique(np.concatenate([bases, furthest[furthest < after]]))
+    return distinct(np.concatenate([bases, furthest[furthest < after]]))
 
 
 def _aimed(roles: Ints, relocations: _Relocations, symbols: _Symbols) -> Ints:
@@ -202,7 +202,7 @@ def _aimed(roles: Ints, relocations: _Relocations, symbols: _Symbols) -> Ints:
     aim = np.where(use, place + relocations.addend, -1)
     # Relative jump tables count from the table, not from the entry: their sums are no places in code.
     table = np.isin(roles[relocations.section], (Role.RODATA, Role.CONSTANTS))
-    return np.unique(aim[use & ~table]) if use.any() else np.empty(0, np.int64)
+    return distinct(aim[use & ~table])
 
 
 def _uncovered(flat: Flat, roles: Ints, aimed: Ints, owner: tuple[Ints, Ints], gaps: Ints, divided: Mask) -> Mask:

@@ -68,3 +68,14 @@ def summed(values: Hashes, owner: Ints, count: int) -> Hashes:
         first = np.flatnonzero(np.diff(owner, prepend=-1))
         total[owner[first]] = np.add.reduceat(values, first)
     return total
+
+
+def distinct(values: Ints) -> Ints:
+    """The different numbers among `values`, ascending."""
+    if not len(values):
+        return values
+    ordered = np.sort(values)
+    keep = np.empty(len(ordered), dtype=bool)
+    keep[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=keep[1:])
+    return ordered[keep]

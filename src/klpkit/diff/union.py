@@ -8,7 +8,7 @@ import numpy as np
 
 from klpkit.diff.graph import Graph, Kind
 from klpkit.diff.names import declared
-from klpkit.diff.pool import Ints, Mask, Pool
+from klpkit.diff.pool import Ints, Mask, Pool, distinct
 from klpkit.elf.special import Role
 
 CODE, STATE, OUTSIDE, OTHER = 0, 1, 2, 3
@@ -105,7 +105,7 @@ def _files(graph: Graph, names: Pool) -> Ints:
 
 def _declare(found: Union, names: Pool) -> None:
     candidate = (found.sort != OTHER) & (found.role != Role.DROPPED)
-    unique = np.unique(found.name[candidate])
+    unique = distinct(found.name[candidate])
     table = np.full(len(names) + 1, -1, np.int64)
     nothing = names.number("")
     for number in unique.tolist():
