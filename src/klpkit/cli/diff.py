@@ -25,6 +25,12 @@ FORMATS = ("text", "json")
 @click.option(
     "--instructions", is_flag=True, help="Show changed functions side by side, from the first difference."
 )
+@click.option(
+    "--symvers",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Module.symvers: which module owns a symbol.",
+)
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page as well.")
 @click.option("--all", "everything", is_flag=True, help="For trees: a line for unchanged objects too.")
 @click.option(
@@ -35,6 +41,7 @@ def command(
     patched: Path,
     form: str,
     instructions: bool,
+    symvers: Path | None,
     html: Path | None,
     everything: bool,
     jobs: int | None,
@@ -54,17 +61,19 @@ def command(
     if original.is_dir():
         if instructions:
             raise click.UsageError("--instructions goes with two objects, not with folders")
-        failed = _trees(original, patched, form, html, everything, jobs)
+        failed = _trees(original, patched, form, html, everything, jobs, symvers)
     else:
-        failed = _objects(original, patched, form, html, instructions)
+        failed = _objects(original, patched, form, html, instructions, symvers)
     if failed:
         sys.exit(1)
 
 
-def _objects(original: Path, patched: Path, form: str, html: Path | None, instructions: bool) -> bool:
+def _objects(
+    original: Path, patched: Path, form: str, html: Path | None, instructions: bool, symvers: Path | None
+) -> bool:
     from klpkit.diff import Verdict
 
-    diff, views = _compared(original, patched, instructions)
+    diff, views = _compared(original, patched, instructions, symvers)
     if form == "json":
         from klpkit.report.diff_json import write_diff_json
 
@@ -79,20 +88,28 @@ def _objects(original: Path, patched: Path, form: str, html: Path | None, instru
     return diff.verdict is Verdict.UNPATCHABLE
 
 
-def _compared(original: Path, patched: Path, instructions: bool) -> tuple[ObjectDiff, dict[str, list[Row | None]]]:
-    from klpkit.diff import diff_files
+def _compared(
+    original: Path, patched: Path, instructions: bool, symvers: Path | None
+) -> tuple[ObjectDiff, dict[str, list[Row | None]]]:
+    from klpkit.diff.engine import diff_files, diff_with_instructions, read_symvers
 
+    owners = read_symvers(symvers) if symvers else {}
     if not instructions:
-        return diff_files(original, patched), {}
-    from klpkit.diff.engine import diff_with_instructions
-
-    return diff_with_instructions(original, patched)
+        return diff_files(original, patched, symbol_owners=owners), {}
+    return diff_with_instructions(original, patched, symbol_owners=owners)
 
 
 def _trees(
-    original: Path, patched: Path, form: str, html: Path | None, everything: bool, jobs: int | None
+    original: Path,
+    patched: Path,
+    form: str,
+    html: Path | None,
+    everything: bool,
+    jobs: int | None,
+    symvers: Path | None,
 ) -> bool:
     from klpkit.diff import Verdict
+    from klpkit.diff.engine import read_symvers
     from klpkit.diff.tree import Compared, diff_trees
     from klpkit.report.diff_json import write_tree_json
     from klpkit.report.diff_text import write_line, write_tree_summary
@@ -106,7 +123,8 @@ def _trees(
             if form == "text" and (everything or compared.verdict is not Verdict.NO_CHANGE):
                 write_line(compared, out)
 
-        tree = diff_trees(original, patched, jobs=jobs, done=done)
+        owners = read_symvers(symvers) if symvers else {}
+        tree = diff_trees(original, patched, jobs=jobs, done=done, symbol_owners=owners)
     if form == "json":
         write_tree_json(tree, sys.stdout)
     else:

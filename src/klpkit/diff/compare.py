@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,7 @@ class Comparison:
 
     `bytes_differ` and `references_differ` hold rows of the original; `places_differ` those whose references even
     lie at other places.  `causes` maps a function's row (its parent's, for a part) to why it counts as changed.
+    `symbol_owners` says which module a symbol outside belongs to, as far as the caller knows.
     `entries` are rows of registries, information and unknown sections that the other side lacks.
     """
 
@@ -36,6 +38,7 @@ class Comparison:
     unmatched: list[int] = field(default_factory=list)
     entries: list[int] = field(default_factory=list)
     loose_sites: list[int] = field(default_factory=list)
+    symbol_owners: Mapping[str, str] = field(default_factory=dict)
     site_owner: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
     def function_of(self, row: int) -> int:

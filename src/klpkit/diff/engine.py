@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,23 +14,45 @@ from klpkit.diff.model import ObjectDiff, Status
 from klpkit.diff.pool import Pool
 from klpkit.diff.union import union
 from klpkit.elf import ElfFile
-from klpkit.errors import RefusedError
+from klpkit.errors import FormatError, RefusedError, UserError
 
 if TYPE_CHECKING:
     from klpkit.diff.instructions import Row
 
 
-def diff_files(original: Path | str, patched: Path | str) -> ObjectDiff:
+def diff_files(
+    original: Path | str, patched: Path | str, *, symbol_owners: Mapping[str, str] | None = None
+) -> ObjectDiff:
     """What changed between two objects, and whether a live patch can carry it.
 
+    `symbol_owners` says which module exports a symbol (`vmlinux` for the kernel itself), as `Module.symvers` does.
     `FormatError` for broken files, `RefusedError` for objects that can't be compared.
     """
-    return diff_elf(ElfFile.open(original), ElfFile.open(patched))
+    return diff_elf(ElfFile.open(original), ElfFile.open(patched), symbol_owners=symbol_owners)
 
 
-def diff_elf(original: ElfFile, patched: ElfFile) -> ObjectDiff:
+def diff_elf(original: ElfFile, patched: ElfFile, *, symbol_owners: Mapping[str, str] | None = None) -> ObjectDiff:
     """`diff_files` for files that are open already."""
-    return answer(comparison(original, patched))
+    result = comparison(original, patched)
+    result.symbol_owners = symbol_owners or {}
+    return answer(result)
+
+
+def read_symvers(path: Path) -> dict[str, str]:
+    """Symbol → the module that exports it (its last path component), from a `Module.symvers`."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}", hint="name the Module.symvers of the kernel's build"
+        ) from error
+    owners = {}
+    for number, line in enumerate(lines, 1):
+        fields = line.split("\t")
+        if len(fields) < 3:
+            raise FormatError(path, f"line {number}", "no symbol and module in it")
+        owners[fields[1]] = fields[2].rpartition("/")[2]
+    return owners
 
 
 def comparison(original: ElfFile, patched: ElfFile) -> Comparison:
@@ -45,12 +68,13 @@ def comparison(original: ElfFile, patched: ElfFile) -> Comparison:
 
 
 def diff_with_instructions(
-    original: Path | str, patched: Path | str
+    original: Path | str, patched: Path | str, *, symbol_owners: Mapping[str, str] | None = None
 ) -> tuple[ObjectDiff, dict[str, list[Row | None]]]:
     """`diff_files`, and for each changed function both versions side by side."""
     from klpkit.diff.instructions import side_by_side
 
     result = comparison(ElfFile.open(original), ElfFile.open(patched))
+    result.symbol_owners = symbol_owners or {}
     diff = answer(result)
     both, views = result.both, {}
     changed = {function.name for function in diff.functions if function.status is Status.CHANGED}

@@ -222,12 +222,11 @@ def _x86_call(graph: Graph, row: int, code: bytes, constant: Constant) -> tuple[
         if not decoder.can_decode:
             return None
         instruction = decoder.decode()
-        if instruction.flow_control == FlowControl.CALL:
+        tail = instruction.flow_control == FlowControl.UNCONDITIONAL_BRANCH and instruction.next_ip - 4 in names
+        if instruction.flow_control == FlowControl.CALL or tail:
             name = names.get(instruction.next_ip - 4)
             return (name, (max(0, low - 32), instruction.next_ip)) if name else None
         if instruction.flow_control == FlowControl.UNCONDITIONAL_BRANCH and instruction.op_count:
-            if instruction.next_ip - 4 in names and instruction.len >= 5:
-                return None
             place = low = instruction.near_branch_target
             if not 0 <= place < len(code):
                 return None

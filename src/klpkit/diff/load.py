@@ -56,6 +56,8 @@ def load(elf: ElfFile, names: Pool, contents: Pool) -> Graph:
     `RefusedError` for objects that hold no comparable code: linked images, LTO bytecode, unknown machines.
     """
     machine = _machine(elf)
+    if not len(elf.sections):
+        raise FormatError(elf.path, "section header table", "it is empty: there is nothing to compare")
     if not len(elf.symbols):
         raise FormatError(elf.path, "symbol table", "it is empty: not even the null symbol is there")
     _refuse_bytecode(elf)

@@ -313,6 +313,29 @@ def _sibling_calls(
                 break
 
 
+def _module_keys(
+    result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
+) -> Iterator[Obstacle]:
+    """Jump labels and static calls of a patch are set up before klp relocations give it a module's symbols."""
+    both = result.both
+    graph = both.patched
+    sections = [
+        number for name in ("__jump_table", ".static_call_sites") for number in graph.elf.sections.find(name)
+    ]
+    owner = graph.references.owner
+    rows = np.flatnonzero(np.isin(graph.entities.section[owner], sections) & (owner < graph.entities.defined))
+    for row in rows.tolist():
+        name = graph.names[int(graph.references.target[row])]
+        module = result.symbol_owners.get(name, "vmlinux")
+        function = result.function_of(int(result.site_owner[int(owner[row]) + both.split]))
+        touched = function in result.causes or function in result.unmatched
+        if module != "vmlinux" and touched:
+            section = graph.section_name(int(owner[row]))
+            evidence = f"its entry in {section} uses the key {name} of module {module}"
+            advice = "use static_key_enabled() or an ordinary call in the patched function"
+            yield Obstacle("module-key", both.name_of(function), evidence, advice)
+
+
 def _aliases(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> Iterator[Obstacle]:
     both = result.both
     lone = {both.name_of(row): row for row in result.unmatched if both.sort[row] == CODE and both.name_of(row)}
@@ -349,6 +372,7 @@ _CHECKS: tuple[Check, ...] = (
     _unnamed_code,
     _groups,
     _sibling_calls,
+    _module_keys,
     _aliases,
     _crc,
 )

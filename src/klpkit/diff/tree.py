@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,12 @@ class TreeDiff:
 
 
 def diff_trees(
-    original: Path, patched: Path, *, jobs: int | None = None, done: Callable[[Compared], None] | None = None
+    original: Path,
+    patched: Path,
+    *,
+    jobs: int | None = None,
+    done: Callable[[Compared], None] | None = None,
+    symbol_owners: Mapping[str, str] | None = None,
 ) -> TreeDiff:
     """Compare every `*.o` below `original` with the one of the same path below `patched`.
 
@@ -56,7 +61,8 @@ def diff_trees(
     if not paths:
         raise UserError(f"{original} and {patched} hold no objects", hint="name folders with *.o files")
     jobs = min(jobs or default_jobs(), len(paths))
-    work = [(str(original), str(patched), path, path in left, path in right) for path in paths]
+    owners = dict(symbol_owners or {})
+    work = [_Work(original, patched, path, path in left, path in right, owners) for path in paths]
     if jobs == 1:
         return TreeDiff(str(original), str(patched), tuple(_told(map(_compared, work), done)))
     with ProcessPoolExecutor(jobs) as pool:
@@ -64,9 +70,9 @@ def diff_trees(
         return TreeDiff(str(original), str(patched), tuple(_told(results, done)))
 
 
-def _told(results: object, done: Callable[[Compared], None] | None) -> list[Compared]:
+def _told(results: Iterable[Compared], done: Callable[[Compared], None] | None) -> list[Compared]:
     found: list[Compared] = []
-    for compared in results:  # type: ignore[attr-defined]
+    for compared in results:
         found.append(compared)
         if done:
             done(compared)
@@ -77,18 +83,29 @@ def _objects(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*.o") if path.is_file()}
 
 
-def _compared(work: tuple[str, str, str, bool, bool]) -> Compared:
-    original, patched, path, left, right = work
-    if not left:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    original: Path
+    patched: Path
+    path: str
+    left: bool
+    right: bool
+    symbol_owners: Mapping[str, str]
+
+
+def _compared(work: _Work) -> Compared:
+    path = work.path
+    if not work.left:
         return Compared(
             path, slug="new-object", problem="only the patched tree has it: put its code into another unit"
         )
-    if not right:
+    if not work.right:
         return Compared(path, slug="gone-object", problem="only the original tree has it: keep it, even unused")
     from klpkit.diff.engine import diff_files
 
     try:
-        return Compared(path, diff_files(Path(original, path), Path(patched, path)))
+        sides = Path(work.original, path), Path(work.patched, path)
+        return Compared(path, diff_files(*sides, symbol_owners=work.symbol_owners))
     except RefusedError as error:
         return Compared(path, slug=error.slug, problem=str(error))
     except KlpkitError as error:
