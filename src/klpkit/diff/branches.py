@@ -102,16 +102,26 @@ def _positions(graph: Graph, sections: Ints, step: int) -> Ints:
 def _x86(graph: Graph, sections: Ints, relocated: Ints) -> Found:
     data = np.frombuffer(graph.flat.data, np.uint8)
     ends: dict[int, int] = {}
-    at = _positions(graph, sections, 1)
-    byte = data[at]
-    _x86_near(graph, sections, at[(byte & 0xFE) == 0xE8] + 1, relocated, ends)
-    near_condition = (byte & 0xF0) == 0x80
-    near_condition &= data[at - 1] == 0x0F
-    _x86_near(graph, sections, at[near_condition] + 1, relocated, ends)
-    _x86_near(graph, sections, at[(byte & 0xC7) == 0x05] + 1, relocated, ends, trailing=(0, 1, 2, 4))
-    short = ((byte & 0xF0) == 0x70) | (byte == 0xEB) | ((byte & 0xFC) == 0xE0)
-    _x86_short(graph, sections, at[short] + 1, ends)
+    for low, high in _ranges(graph, sections):
+        byte, before = data[low:high], data[low - 1 : high - 1]
+        fields = [
+            low + 1 + np.flatnonzero(_NEAR[byte]),
+            low + 1 + np.flatnonzero(_CONDITION[byte] & (before == 0x0F)),
+        ]
+        _x86_near(graph, sections, np.concatenate(fields), relocated, ends)
+        relative = low + 1 + np.flatnonzero(_RELATIVE_TO_END[byte])
+        _x86_near(graph, sections, relative, relocated, ends, trailing=(0, 1, 2, 4))
+        _x86_short(graph, sections, low + 1 + np.flatnonzero(_SHORT[byte]), ends)
     return _x86_decoded(graph, ends)
+
+
+# What a byte can be: E8 and E9 call and jump, 0F 80 to 0F 8F jump on a condition, a ModRM byte of a RIP-relative
+# operand, and the jumps of two bytes.
+_BYTES = np.arange(256)
+_NEAR = (_BYTES & 0xFE) == 0xE8
+_CONDITION = (_BYTES & 0xF0) == 0x80
+_RELATIVE_TO_END = (_BYTES & 0xC7) == 0x05
+_SHORT = ((_BYTES & 0xF0) == 0x70) | (_BYTES == 0xEB) | ((_BYTES & 0xFC) == 0xE0)
 
 
 def _x86_near(
@@ -123,8 +133,14 @@ def _x86_near(
     trailing: tuple[int, ...] = (0,),
 ) -> None:
     field = field[field + 4 <= graph.flat.stored]
-    field = field[~_member(relocated, field)]
     value = _signed(_unsigned(graph, field), 32)
+    # Most distances are those of other bytes that happen to look alike: they lead out of the section.
+    own = np.clip(np.searchsorted(graph.flat.base[sections], field, side="right") - 1, 0, None)
+    low = graph.flat.base[sections][own]
+    near = (field + value + 12 >= low) & (field + value < low + graph.flat.sizes[sections][own])
+    field, value = field[near], value[near]
+    unrelocated = ~_member(relocated, field)
+    field, value = field[unrelocated], value[unrelocated]
     for extra in trailing:
         end = field + 4 + extra
         leaving = _leaves(graph, sections, field, end + value)

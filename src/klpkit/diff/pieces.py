@@ -97,12 +97,9 @@ def _string_starts(elf: ElfFile, flat: Flat, roles: Ints, divided: Mask) -> list
     if not len(sections):
         return []
     data = np.frombuffer(flat.data, np.uint8)
-    ends = np.flatnonzero(data[: flat.stored] == 0) + 1
-    where = flat.section_at(ends)
-    is_string = np.zeros(len(roles), dtype=bool)
-    is_string[sections] = True
-    inside = is_string[where] & (ends < flat.base[where] + flat.sizes[where])
-    return [ends[inside], flat.base[sections]]
+    spans = zip(flat.base[sections].tolist(), flat.sizes[sections].tolist(), strict=True)
+    inner = [np.flatnonzero(data[low : low + size - 1] == 0) + (low + 1) for low, size in spans]
+    return [flat.base[sections], *inner]
 
 
 def _entry_size(elf: ElfFile, flat: Flat, section: int, relocations: _Relocations) -> int:
