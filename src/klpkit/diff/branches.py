@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from klpkit.diff.decoders import iced
 from klpkit.diff.graph import Graph, Kind, References
 from klpkit.diff.machine import BRANCH, Machine
 from klpkit.diff.pool import Ints, Mask, distinct
@@ -182,19 +183,18 @@ def _x86_decoded(graph: Graph, ends: dict[int, int]) -> Found:
     if not ends:
         none = np.empty(0, np.int64)
         return Found(none, none, none, [])
-    from iced_x86 import Decoder, OpKind
-
+    x86 = iced()
     entities = graph.entities
     starts = entities.start[: entities.defined]
     fields = np.sort(np.fromiter(ends.values(), np.int64, len(ends)))
     holders = np.searchsorted(starts, fields, side="right") - 1
     owners = distinct(holders)
     last = fields[np.searchsorted(holders, owners, side="right") - 1]
-    near = {OpKind.NEAR_BRANCH16, OpKind.NEAR_BRANCH32, OpKind.NEAR_BRANCH64}
+    near = {x86.OpKind.NEAR_BRANCH16, x86.OpKind.NEAR_BRANCH32, x86.OpKind.NEAR_BRANCH64}
     rows: list[tuple[int, int, int, int]] = []
     for owner, field_at in zip(owners.tolist(), last.tolist(), strict=True):
         start, end = int(starts[owner]), min(int(entities.end[owner]), field_at + 8)
-        for instruction in Decoder(64, graph.flat.data[start:end], ip=start):
+        for instruction in x86.Decoder(64, graph.flat.data[start:end], ip=start):
             field = ends.get(instruction.next_ip)
             if field is None or field <= instruction.ip:
                 continue

@@ -6,13 +6,12 @@ hexadecimal.  Both libraries are imported only here and only on demand.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import Any
 
+from klpkit.diff.decoders import capstone, iced
 from klpkit.diff.graph import Graph
 from klpkit.diff.machine import MACHINES
 from klpkit.diff.why import label
@@ -98,12 +97,12 @@ _Decoded = tuple[int, int, str, str, int | None]
 
 
 def _x86(graph: Graph, code: bytes) -> Iterator[_Decoded]:
-    from iced_x86 import Decoder, FlowControl, Formatter, FormatterSyntax
-
-    formatter = Formatter(FormatterSyntax.GAS)
+    x86 = iced()
+    FlowControl = x86.FlowControl  # noqa: N806
+    formatter = x86.Formatter(x86.FormatterSyntax.GAS)
     formatter.rip_relative_addresses = True
     flows = (FlowControl.CALL, FlowControl.UNCONDITIONAL_BRANCH, FlowControl.CONDITIONAL_BRANCH)
-    for instruction in Decoder(64, code):
+    for instruction in x86.Decoder(64, code):
         mnemonic = formatter.format_mnemonic(instruction)
         near = instruction.flow_control in flows and instruction.near_branch_target
         jump = instruction.near_branch_target if near else None
@@ -112,15 +111,15 @@ def _x86(graph: Graph, code: bytes) -> Iterator[_Decoded]:
 
 
 def _capstone(graph: Graph, code: bytes) -> Iterator[_Decoded]:
-    capstone: Any = importlib.import_module("capstone")
+    library = capstone()
 
     big = graph.elf.byte_order == ">"
     arch, mode = {
-        c.EM_AARCH64: (capstone.CS_ARCH_ARM64, 0),
-        c.EM_PPC64: (capstone.CS_ARCH_PPC, capstone.CS_MODE_64),
-        c.EM_S390: (capstone.CS_ARCH_SYSZ, 0),
+        c.EM_AARCH64: (library.CS_ARCH_ARM64, 0),
+        c.EM_PPC64: (library.CS_ARCH_PPC, library.CS_MODE_64),
+        c.EM_S390: (library.CS_ARCH_SYSZ, 0),
     }[graph.elf.machine]
-    reader = capstone.Cs(arch, mode | (capstone.CS_MODE_BIG_ENDIAN if big else 0))
+    reader = library.Cs(arch, mode | (library.CS_MODE_BIG_ENDIAN if big else 0))
     reader.skipdata = True
     for offset, size, mnemonic, operands in reader.disasm_lite(code, 0):
         last = operands.rsplit(",", 1)[-1].strip().lstrip("#")

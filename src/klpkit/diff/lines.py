@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from klpkit.diff.decoders import iced
 from klpkit.diff.graph import Graph
 from klpkit.diff.model import MovedLine
 from klpkit.elf import constants as c
@@ -190,8 +191,8 @@ def _call_names(graph: Graph, row: int) -> dict[int, str]:
 
 
 def _x86_constants(graph: Graph, code: bytes, differing: list[int]) -> list[Constant] | None:
-    from iced_x86 import Code, Decoder, Register
-
+    x86 = iced()
+    Code, Decoder, Register = x86.Code, x86.Decoder, x86.Register  # noqa: N806
     registers = {
         Register.EDI: 0, Register.ESI: 1, Register.EDX: 2, Register.ECX: 3, Register.R8D: 4, Register.R9D: 5
     }  # fmt: skip
@@ -211,14 +212,14 @@ def _x86_constants(graph: Graph, code: bytes, differing: list[int]) -> list[Cons
 
 def _x86_call(graph: Graph, row: int, code: bytes, constant: Constant) -> tuple[str, tuple[int, int]] | None:
     """The function called next with the constant still in its register, and where its arguments are set."""
-    from iced_x86 import Decoder, FlowControl, InstructionInfoFactory, OpAccess, Register, RegisterExt
-
+    x86 = iced()
+    FlowControl, OpAccess, Register = x86.FlowControl, x86.OpAccess, x86.Register  # noqa: N806
     names = _call_names(graph, row)
     order = (Register.RDI, Register.RSI, Register.RDX, Register.RCX, Register.R8, Register.R9)
-    info = InstructionInfoFactory()
+    info = x86.InstructionInfoFactory()
     place, low = constant.end, constant.start
     for _ in range(WINDOW):
-        decoder = Decoder(64, code[place:], ip=place)
+        decoder = x86.Decoder(64, code[place:], ip=place)
         if not decoder.can_decode:
             return None
         instruction = decoder.decode()
@@ -234,7 +235,7 @@ def _x86_call(graph: Graph, row: int, code: bytes, constant: Constant) -> tuple[
         if instruction.flow_control != FlowControl.NEXT:
             return None
         for used in info.info(instruction).used_registers():
-            full = RegisterExt.full_register(used.register)
+            full = x86.RegisterExt.full_register(used.register)
             if full == order[constant.argument] and used.access not in (OpAccess.READ, OpAccess.COND_READ):
                 return None
         place = instruction.next_ip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from klpkit.diff.decoders import iced
 from klpkit.diff.graph import Flat
 from klpkit.diff.pool import Ints
 from klpkit.elf import ElfFile
@@ -46,15 +47,13 @@ def trailing_bytes(elf: ElfFile, flat: Flat, at: Ints, section: Ints) -> Ints:
 
 def _decoded(elf: ElfFile, flat: Flat, at: int, section: int, guess: int) -> int:
     """The answer for one field, by decoding from the function that holds it."""
-    from iced_x86 import Decoder
-
     symbols = elf.symbols
     here = (symbols.section == section) & ((symbols.type == 2) | (symbols.type == 10))
     starts = symbols.value[here].astype(np.int64) + int(flat.base[section])
     starts = starts[starts < at]
     start = int(starts.max()) if len(starts) else int(flat.base[section])
     limit = int(flat.base[section] + flat.sizes[section])
-    for instruction in Decoder(64, flat.data[start : min(limit, at + 16)], ip=start):
+    for instruction in iced().Decoder(64, flat.data[start : min(limit, at + 16)], ip=start):
         end = instruction.ip + instruction.len
         if end > at:
             return end - at - 4 if instruction.ip <= at and end >= at + 4 else guess
