@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv/bin
 
-.PHONY: help demo test fast lint bench docs kernel levels projects clean setup-fast setup-kernel setup-boot
+.PHONY: help demo test fast lint bench docs kernel levels projects clean setup-fast setup-kernel setup-boot setup-test
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -12,7 +12,7 @@ help: ## list these targets
 demo: setup-kernel ## the impact list of a function of Debian's stock kernel
 	@tools/demo.sh
 
-test: setup-boot ## every tier of the tests
+test: setup-test ## every tier of the tests, with every compiler that they know
 	@$(VENV)/python tools/debian_kernel.py stock >/dev/null
 	@$(VENV)/pytest -n auto
 
@@ -40,5 +40,5 @@ projects: setup-kernel ## build real projects at all four levels through klpkit-
 clean: ## remove what the other targets made in this checkout (the user cache stays)
 	@rm -rf .venv site build-logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-setup-fast setup-kernel setup-boot:
+setup-fast setup-kernel setup-boot setup-test:
 	@tools/setup.sh $(@:setup-%=%)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up what a tier of klpkit's tests needs: Debian packages, and the virtual environment in .venv.
 #
-#   tools/setup.sh fast|kernel|boot
+#   tools/setup.sh fast|kernel|boot|test
 #
 # Each tier includes the ones before it.  Repeating it costs next to nothing: apt runs only when a package is
 # missing, pip only when pyproject.toml has changed.
@@ -11,6 +11,8 @@ cd "$(dirname "$0")/.."
 fast='gcc make python3-venv binutils'
 kernel='flex bison bc libelf-dev libssl-dev dwarves cpio kmod rsync xz-utils gcc-12 libc6-dev'
 boot='qemu-system-x86 busybox-static'
+# Every compiler that the tests know: without one its tests are skipped.
+compilers='g++ gcc-11 g++-11 clang-16 clang-19 lld-16 lld-19 ccache zstd'
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -18,7 +20,8 @@ case "${1:-fast}" in
     fast) wanted=$fast ;;
     kernel) wanted="$fast $kernel" ;;
     boot) wanted="$fast $kernel $boot" ;;
-    *) say "unknown tier '$1'; choose fast, kernel or boot"; exit 2 ;;
+    test) wanted="$fast $kernel $boot $compilers" ;;
+    *) say "unknown tier '$1'; choose fast, kernel, boot or test"; exit 2 ;;
 esac
 
 installed() {
