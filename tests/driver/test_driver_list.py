@@ -43,6 +43,47 @@ def test_one_function_can_be_asked_for_also_with_its_file(driver: Driver, gcc12:
         assert driver.good(gcc12, "-O2", "-c", "dir/a.c", LEVEL, f"-flive-patching-list={function}").stdout == ""
 
 
+def test_a_function_without_a_place_is_found_by_its_source(driver: Driver, gcc12: str) -> None:
+    driver.write("dir/v.c", "int alone(int a) { return a + 1; }\n")
+    whole = str(driver.folder / "dir" / "v.c")
+    for file in ("v.c", "dir/v.c", whole, "some.h"):
+        done = driver.good(gcc12, "-O2", "-c", "dir/v.c", LEVEL, f"-flive-patching-list={file}:alone")
+        assert pairs(done.stdout) == {("alone", "alone", "self")}, file
+    done = driver.good(gcc12, "-O2", "-c", "dir/v.c", LEVEL, "-flive-patching-list=w.c:alone")
+    assert done.stdout == ""
+
+
+def test_a_file_is_found_by_its_path_from_another_folder(driver: Driver, gcc12: str) -> None:
+    driver.write("dir/a.c", CHAIN)
+    driver.folder /= "dir"
+    for file in ("a.c", "dir/a.c", str(driver.folder / "a.c")):
+        done = driver.good(gcc12, "-O2", "-c", "a.c", LEVEL, f"-flive-patching-list={file}:g")
+        assert {row[0] for row in pairs(done.stdout)} == {"g"}, file
+
+
+def test_objects_of_one_name_in_two_folders_are_two_units(driver: Driver, gcc12: str) -> None:
+    top = driver.folder
+    for name in ("one", "two"):
+        driver.write(f"{name}/v.c", f"int {name}(int a) {{ return a + 1; }}\n")
+        driver.folder = top / name
+        driver.good(gcc12, "-O2", "-c", "v.c", LEVEL, f"-flive-patching-list=all,{top / 'list'}")
+        driver.good(gcc12, "-O2", "-c", "v.c", LEVEL, "-flive-patching-list=all,../sub.list")
+        driver.folder = top
+    for file in ("list", "sub.list"):
+        lines = (top / file).read_text().splitlines()
+        assert [line.split("\t")[1] for line in lines if line.startswith("#")] == ["one/v.o", "two/v.o"]
+    driver.good(gcc12, "-O2", "-c", "one/v.c", LEVEL, "-flive-patching-list=all,one/list")
+    assert (top / "one" / "list").read_text().splitlines()[0].split("\t")[1] == str((top / "v.o").resolve())
+
+
+def test_a_program_of_several_sources_is_called_from_the_lists_folder(driver: Driver, gcc12: str) -> None:
+    driver.write("dir/a.c", "int f(void) { return 1; }\n")
+    driver.write("b.c", "int f(void); int main(void) { return f(); }\n")
+    driver.good(gcc12, "-O1", "dir/a.c", "b.c", "-o", "dir/prog", LEVEL, "-flive-patching-list=all,list")
+    heads = [line for line in (driver.folder / "list").read_text().splitlines() if line.startswith("#")]
+    assert [line.split("\t")[1] for line in heads] == ["dir/prog(dir/a.c)", "dir/prog(b.c)"]
+
+
 def test_parallel_compilers_lose_and_mix_no_line(driver: Driver, gcc12: str) -> None:
     driver.good(gcc12, "-c", "-x", "c", "/dev/null", "-o", "x.o", LEVEL)
     count, functions = 16, 120
@@ -113,7 +154,7 @@ def test_a_second_compilation_adds_a_new_block(driver: Driver, gcc12: str) -> No
 def test_a_kind_of_record_that_nobody_knows_is_kept_and_told(driver: Driver) -> None:
     effects = Effects()
     effects.add_dump(parse_dump(b"Callgraph clone;f;1;a.c;1;5;f.new;2;a.c;1;5;newkind\n", "d"))
-    text = listing.text("a.o", "inline-clone", effects, None, "f")
+    text = listing.text("a.o", "inline-clone", effects, None, "f", [])
     assert "a.o\tf\ta.c:1\tf.new\ta.c:1\tclone\tunknown\t-" in text
     assert effects.unknown_words == {"newkind": 1}
 
@@ -121,7 +162,7 @@ def test_a_kind_of_record_that_nobody_knows_is_kept_and_told(driver: Driver) -> 
 def test_a_name_with_a_tab_stays_one_field() -> None:
     effects = Effects()
     effects.add(("a\tb", "x\ty.c", 1, 1), ("c", "d.c", 1, 1), "inline")
-    for line in listing.text("u", "inline", effects, None, "all").splitlines()[1:]:
+    for line in listing.text("u", "inline", effects, None, "all", []).splitlines()[1:]:
         assert line.count("\t") == 7
 
 

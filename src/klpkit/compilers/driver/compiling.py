@@ -26,7 +26,18 @@ if TYPE_CHECKING:
 class Job:
     """One compilation: the `command`, the `words` of its arguments with flags, one `source` and its `object`."""
 
-    __slots__ = ("command", "compiled", "language", "lto", "object", "own_dump", "source", "unit", "words")
+    __slots__ = (
+        "command",
+        "compiled",
+        "language",
+        "lto",
+        "member",
+        "object",
+        "own_dump",
+        "source",
+        "unit",
+        "words",
+    )
 
     def __init__(
         self, command: Command, words: list[str], source: str, target: str, *, language: str, lto: bool
@@ -35,7 +46,9 @@ class Job:
         self.words = words
         self.source = source
         self.object = target
+        # What the list calls the unit: a file, and the source where the file is made of several.
         self.unit = target
+        self.member = ""
         self.language = language
         self.lto = lto
         # Whether the compiler has made the object.
@@ -180,7 +193,10 @@ def write_list(unit: Unit, wanted: Wanted, excused: dict[tuple[str, str, int, in
     effects.excused = excused
     warn_unknown(effects, unit.job.source)
     functions = {symbol for symbol, _ in unit.code.functions} if unit.code else None
-    listing.write(listing.text(unit.job.unit, str(wanted.level), effects, functions, wanted.function), wanted.file)
+    job = unit.job
+    name = listing.unit_name(job.unit, wanted.file) + (f"({job.member})" if job.member else "")
+    level = str(wanted.level)
+    listing.write(listing.text(name, level, effects, functions, wanted.function, [job.source]), wanted.file)
 
 
 def warn_unknown(effects: Effects, where: str) -> None:

@@ -142,7 +142,8 @@ def _deliver(
     kept = [record for record in records.values() if record is not None]
     effects = _checked(wanted, dumps, kept, bool(missing))
     if wanted.listing:
-        _write_list(unit, wanted, effects, partitions)
+        sources = [record.source for record in kept]
+        _write_list(unit, wanted, effects, partitions, sources)
 
 
 def _checked(wanted: Wanted, dumps: list[CloneDump], kept: list[ltostore.Record], unsure: bool) -> Effects:
@@ -170,7 +171,7 @@ def _checked(wanted: Wanted, dumps: list[CloneDump], kept: list[ltostore.Record]
     return effects
 
 
-def _write_list(unit: str, wanted: Wanted, effects: Effects, partitions: list[str]) -> None:
+def _write_list(unit: str, wanted: Wanted, effects: Effects, partitions: list[str], sources: list[str]) -> None:
     from klpkit.compilers.driver import listing
     from klpkit.compilers.driver.compiling import object_code
 
@@ -184,4 +185,6 @@ def _write_list(unit: str, wanted: Wanted, effects: Effects, partitions: list[st
         warn("the partitions' code was not kept: callers of clones may be missing from the list", unit)
     warn_unknown(effects, unit)
     found = functions if partitions else None
-    listing.write(listing.text(unit, str(wanted.level), effects, found, wanted.function), wanted.file)
+    name = listing.unit_name(unit, wanted.file)
+    block = listing.text(name, str(wanted.level), effects, found, wanted.function, sources)
+    listing.write(block, wanted.file)

@@ -1,5 +1,5 @@
 # Plain os.path: importing pathlib costs 4 ms a call.
-# ruff: noqa: PTH113
+# ruff: noqa: PTH113, PTH118, PTH119, PTH120, PTH122
 """The list of impacted functions as text, and how many compilers write one file.
 
 A list is lines of eight fields between tabs, a pair of functions a line:
@@ -24,27 +24,64 @@ if TYPE_CHECKING:
     from klpkit.compilers.driver.effects import Effects, Key
 
 HEADER = "# klpkit-list 1"
+STANDARD_OUTPUT = ("", "-")
 
 
-def text(unit: str, level: str, effects: Effects, functions: Collection[str] | None, function: str) -> str:
-    """The block of `unit`; the empty string where the unit has no function that is asked for.
+def unit_name(path: str, file: str) -> str:
+    """The unit whose object is `path`, as the list in `file` calls it: relative to the folder of `file`.
+
+    Below that folder two objects have two names, whatever folders the compilers are called in; elsewhere a unit
+    has its whole path.  On standard output it is called as the call calls it.
+    """
+    if file in STANDARD_OUTPUT:
+        return path
+    folder = os.path.join(os.path.realpath(os.path.dirname(path)), "")
+    whole = folder + os.path.basename(path)
+    return whole.removeprefix(os.path.join(os.path.realpath(os.path.dirname(file)), ""))
+
+
+def text(
+    unit: str,
+    level: str,
+    effects: Effects,
+    functions: Collection[str] | None,
+    function: str,
+    sources: Collection[str],
+) -> str:
+    """The block of `unit`, made from `sources`; empty where the unit has no function that is asked for.
 
     `functions` are the symbols that have code, None where no object told.
     """
-    seeds = _seeds(effects, function)
+    seeds = _seeds(effects, function, sources)
     lines = [line for seed in seeds for line in _lines(unit, effects, functions, seed)]
     if not lines:
         return ""
     return "\n".join([f"{HEADER}\t{_clean(unit)}\t{level}", *lines, ""])
 
 
-def _seeds(effects: Effects, function: str) -> list[Key]:
-    """The functions that are asked for: `all`, a symbol, or `file.c:symbol`."""
+def _seeds(effects: Effects, function: str, sources: Collection[str]) -> list[Key]:
+    """The functions that are asked for: `all`, a symbol, or `file.c:symbol`.
+
+    A function that no record places may stand in one of `sources`, or in any header.
+    """
     if function == "all":
         return list(effects.users)
     file, _, symbol = function.rpartition(":")
     keys = effects.symbols.get(symbol, [])
-    return [key for key in keys if not file or key[1] == file or key[1].endswith("/" + file)]
+    if not file:
+        return keys
+    unplaced = os.path.splitext(file)[1][:2] == ".h" or any(
+        _is(source, file) or file.endswith("/" + source) for source in sources
+    )
+    return [key for key in keys if (_is(key[1], file) if key[1] else unplaced)]
+
+
+def _is(path: str, file: str) -> bool:
+    """Whether `file` calls `path`: as it is, by its end, or from another folder."""
+    if path == file or path.endswith("/" + file):
+        return True
+    whole = os.path.realpath(path)
+    return whole.endswith("/" + file) or whole == os.path.realpath(file)
 
 
 def _lines(unit: str, effects: Effects, functions: Collection[str] | None, seed: Key) -> Iterator[str]:
@@ -81,7 +118,7 @@ def write(block: str, file: str) -> None:
     if not data:
         return
     try:
-        if file in ("", "-"):
+        if file in STANDARD_OUTPUT:
             write_all(1, data)
         else:
             _append(data, file)

@@ -92,7 +92,7 @@ def _program(
             target = told.get("-dumpdir", "") + os.path.splitext(told["-dumpbase"])[0] + ".o"
         words = [*without_output(of_one_source(call, position)), *flags, "-c", "-o", target, *_naming(call, told)]
         job = Job(command, words, source, target, language=language, lto=call.lto)
-        job.unit = f"{call.output or 'a.out'}({source})"
+        job.unit, job.member = call.output or "a.out", source
         jobs.append(job)
     status = _compiled(jobs, wanted, features, [])
     if status or run.interrupted():
