@@ -100,6 +100,16 @@ def test_a_link_that_does_not_say_flto_is_recognised_by_its_objects(driver: Driv
     assert ("ext", "main", "inline") in pairs(done.stdout)
 
 
+def test_a_link_without_the_level_of_its_objects_is_told(driver: Driver, gcc12: str) -> None:
+    compiled(driver, gcc12, "none")
+    for words in (["-flto"], []):
+        done = driver.good(gcc12, "-O2", *words, "a.o", "b.o", "-o", "prog")
+        assert "prog: warning: a.o was compiled for LTO at a level, and this link names none" in done.stderr
+    driver.good(gcc12, "-O2", "-flto", "-c", "a.c")
+    driver.good(gcc12, "-O2", "-flto", "-c", "b.c")
+    assert driver.good(gcc12, "-O2", "-flto", "a.o", "b.o", "-o", "prog").stderr == ""
+
+
 def test_one_call_that_compiles_and_links_lists_at_its_link(driver: Driver, gcc12: str) -> None:
     driver.write("a.c", A)
     driver.write("b.c", B)

@@ -9,10 +9,14 @@ import os
 from klpkit.compilers.driver.talk import LACKING, DriverError
 
 
+def cache_base() -> str:
+    """klpkit's cache."""
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "klpkit")
+
+
 def cache_folder(*parts: str) -> str:
     """The folder `parts` below klpkit's cache, made if it does not exist."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = os.path.join(base, "klpkit", *parts)
+    path = os.path.join(cache_base(), *parts)
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from klpkit.compilers.driver.folders import cache_folder, content, put
+from klpkit.compilers.driver.folders import cache_base, cache_folder, content, put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ def _path(data: bytes) -> str:
     from hashlib import sha256
 
     return os.path.join(cache_folder("driver", "lto"), sha256(data).hexdigest())
+
+
+def store_folder() -> str:
+    """Where records are kept; not made by asking."""
+    return os.path.join(cache_base(), "driver", "lto")
 
 
 def find(data: bytes) -> Record | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from klpkit.compilers.driver.options import Wanted
     from klpkit.compilers.driver.words import Command
 
+_STAGES_BEFORE_LINK = frozenset(("-c", "-E", "-S", "-M", "-MM", "-fsyntax-only", "--version"))
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the driver on `arguments`; the exit status.
@@ -70,6 +72,10 @@ def _drive(arguments: list[str]) -> int:
     if wanted.level is None:
         if wanted.listing:
             warn(f"'{options.LIST}' has no effect without '{options.EASE}'")
+        if not _STAGES_BEFORE_LINK.intersection(left):
+            from klpkit.compilers.driver import unlevelled
+
+            unlevelled.warn_of_link(left)
         return _become(command, [])
     return _at_level(command, wanted)
 
