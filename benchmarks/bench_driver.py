@@ -55,8 +55,8 @@ def mid_size_source() -> str:
 
 def starts() -> dict[str, list[str]]:
     """The ways to start the driver."""
-    folder = str(Path(klpkit.compilers.driver.__file__).parent)
-    found = {"klpkit-cc --launcher": [sys.executable, "-I", "-S", folder]}
+    program = str(Path(klpkit.compilers.driver.__file__).with_name("__main__.py"))
+    found = {"klpkit-cc --launcher": [sys.executable, "-I", "-S", program]}
     script = Path(sys.executable).with_name("klpkit-cc")
     return {"klpkit-cc": [str(script)], **found} if script.exists() else found
 

@@ -13,7 +13,7 @@ import pytest
 
 import klpkit.compilers.driver
 
-PROGRAM = [sys.executable, "-I", "-S", str(Path(klpkit.compilers.driver.__file__).parent)]
+PROGRAM = [sys.executable, "-I", "-S", str(Path(klpkit.compilers.driver.__file__).with_name("__main__.py"))]
 GCCS = [name for name in ("gcc-11", "gcc-12") if shutil.which(name)]
 
 Done = subprocess.CompletedProcess[str]

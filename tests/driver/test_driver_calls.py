@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -269,3 +272,30 @@ def test_the_launcher_starts_the_same_driver(driver: Driver, gcc12: str) -> None
     assert done.stdout == plain.stdout
     assert "-flive-patching-list" in driver.good("--help").stdout
     assert driver.good("--version").stdout.startswith("klpkit-cc ")
+
+
+@pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
+def test_cmake_takes_the_driver_as_its_compiler(driver: Driver, gcc12: str) -> None:
+    driver.write(
+        "CMakeLists.txt",
+        "cmake_minimum_required(VERSION 3.16)\nproject(demo C)\nadd_executable(prog sub/a.c)\n",
+    )
+    driver.write("sub/a.c", "static int f(int x) { return x; }\nint main(int c, char **v) { return f(c); }\n")
+    listing = driver.folder / "list"
+    flags = f"-O2 -fease-live-patching -flive-patching-list=all,{listing}"
+    env = {**driver.env, "CC": shlex.join([*PROGRAM, gcc12])}
+    make = ["cmake", "-S", ".", "-B", "out", f"-DCMAKE_C_FLAGS={flags}", "-G", "Unix Makefiles"]
+    for words in (make, ["cmake", "--build", "out"]):
+        done = subprocess.run(words, cwd=driver.folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    units = {line.split("\t")[1] for line in listing.read_text().splitlines() if line.startswith("#")}
+    assert "out/CMakeFiles/prog.dir/sub/a.c.o" in units
+
+
+def test_the_installed_script_is_one_that_installers_give_an_interpreter(driver: Driver) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "klpkit-cc"
+    assert script.read_text().startswith("#!python\n")
+    done = subprocess.run(
+        [sys.executable, script, "--version"], env=driver.env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("klpkit-cc "), done.stderr

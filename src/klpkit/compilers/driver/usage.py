@@ -1,4 +1,4 @@
-# ruff: noqa: PTH100, PTH120
+# ruff: noqa: PTH100, PTH118, PTH120
 """What `klpkit-cc --help` and `--version` say."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Runs COMPILER (GCC or Clang) as it is, with two more options:
       write which functions must be patched with FUNC (default: with each one) to FILE, or to
       standard output; with -flto at the link
 
-  --launcher                     print a command that starts klpkit-cc 10 ms sooner, for scripts:
+  --launcher                     print a command that starts klpkit-cc 3 ms sooner, for scripts:
                                  make CC="$(klpkit-cc --launcher) gcc"
 
 Example: make CC='klpkit-cc gcc' KCFLAGS='-fease-live-patching -flive-patching-list=all,impact.txt'
@@ -45,4 +45,5 @@ def launcher() -> str:
     import shlex
     import sys
 
-    return shlex.join([sys.executable, "-I", "-S", os.path.dirname(os.path.abspath(__file__))])
+    folder = os.path.dirname(os.path.abspath(__file__))
+    return shlex.join([sys.executable, "-I", "-S", os.path.join(folder, "__main__.py")])
