@@ -64,7 +64,7 @@ echo 0 > $state/enabled
 while [ -e $state ]; do /bin/busybox sleep 0.1; done
 /bin/busybox rmmod livepatch_sample && /bin/busybox grep -q 'console=ttyS0' /proc/cmdline && [ "$seen" = 1 ] \\
   && echo "{PASSED}"
-/bin/busybox poweroff -f
+/bin/busybox reboot -f
 """
 
 
