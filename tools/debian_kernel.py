@@ -277,10 +277,21 @@ def small_key(release: Release, compiler: str) -> str:
 
 def small_kernel(release: Release, options: argparse.Namespace) -> dict[str, str]:
     """The small kernel's `O=` tree, configured, and built where that is asked for."""
-    source = fetch_source(release)
+    with locked(release.root):
+        source = fetch_source(release)
     compiler = options.cc or COMPILER
     key = small_key(release, options.probe_cc or COMPILER)
     build = cache_dir("kernels", release.version, f"small-{key}", options.flavour)
+    with locked(build):
+        make_small(source, build, compiler, options)
+    paths = {"version": release.version, "source": str(source), "build": str(build)}
+    if (build / ".built").exists():
+        paths |= {"vmlinux": str(build / "vmlinux"), "bzImage": str(build / "arch/x86/boot/bzImage")}
+    return paths
+
+
+def make_small(source: Path, build: Path, compiler: str, options: argparse.Namespace) -> None:
+    """Configure, and where asked for build, the small kernel in `build`; what is done is not done again."""
     variables = [f"CC={compiler}", *([f"KCFLAGS={options.kcflags}"] if options.kcflags else [])]
     if not (build / ".configured").exists():
         say(f"configuring the small kernel in {build}")
@@ -296,10 +307,6 @@ def small_kernel(release: Release, options: argparse.Namespace) -> dict[str, str
         say("building the small kernel (about 4 minutes on 2 processors)")
         make(source, build, *variables, *options.set, "vmlinux", "bzImage", "modules", jobs=options.jobs)
         (build / ".built").touch()
-    paths = {"version": release.version, "source": str(source), "build": str(build)}
-    if (build / ".built").exists():
-        paths |= {"vmlinux": str(build / "vmlinux"), "bzImage": str(build / "arch/x86/boot/bzImage")}
-    return paths
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -320,13 +327,13 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def run_command(options: argparse.Namespace) -> dict[str, str]:
     release = pick_release(options.version)
     say(f"Debian's kernel {release.version}")
+    if options.what == "small":
+        return small_kernel(release, options)
     with locked(release.root):
         if options.what == "stock":
             return prepare_stock(release, options.jobs) | image_paths(release, debug=options.dbg)
-        if options.what == "image":
-            fetch_image(release)
-            return {"version": release.version} | image_paths(release, debug=options.dbg)
-        return small_kernel(release, options)
+        fetch_image(release)
+        return {"version": release.version} | image_paths(release, debug=options.dbg)
 
 
 def main() -> int:
