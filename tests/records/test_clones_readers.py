@@ -280,3 +280,18 @@ def test_a_path_without_dumps_is_the_users_error(tmp_path: Path, name: str) -> N
 )
 def test_link_time_dumps_are_known_by_name(name: str, linked: bool) -> None:
     assert is_lto_dump(name) is linked
+
+
+def test_functions_that_share_a_number_stay_two(tmp_path: Path) -> None:
+    # GCC never gives two nodes of a dump one number; who reads numbers only would merge these.
+    data = CLONE + CLONE.replace(b"leaf;11;", b"hood;11;") + REMOVAL
+    table = bulk(tmp_path, data, CLONE)
+    assert {(e.body.symbol, e.user.symbol) for e in table.effects()} == {("leaf", "mid"), ("hood", "mid")}
+    assert [function.symbol for function in removed_functions(table)] == ["leaf"]
+
+
+def test_names_that_differ_in_one_byte_stay_apart(tmp_path: Path) -> None:
+    names = [b"a" * at + letter + b"a" * (70 - at) for at in range(71) for letter in (b"b", b"c", b"\xe2")]
+    table = bulk(tmp_path, b"".join(CLONE.replace(b"leaf", name) for name in names))
+    assert table.function_count == len(names) + 1
+    assert len({table.function(row).symbol for row in range(table.function_count)}) == len(names) + 1

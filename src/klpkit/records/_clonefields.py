@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.records._clonebatch import MARGIN, NEWLINE, BadDumpsError, Batch
-from klpkit.records._hashing import Hashes, Ids, Offsets, hash_spans, words_at
+from klpkit.records._hashing import Hashes, HashIndex, Ids, Offsets, hash_spans, words_at
 from klpkit.records.clonelines import NUMBER_MAX
 from klpkit.records.model import Flags
 
@@ -137,14 +137,24 @@ class Records:
     dump: Ids
     before: Offsets
     start: Offsets
+    order: Ids
     hashes: Hashes
 
     def pick(self, rows: npt.NDArray[np.integer] | Flags) -> Records:
-        return Records(self.dump[rows], self.before[rows], self.start[rows], self.hashes[rows])
+        return Records(self.dump[rows], self.before[rows], self.start[rows], self.order[rows], self.hashes[rows])
 
 
-def records_at(batch: Batch, marks: Offsets, dump: Ids, before: Offsets) -> Records:
-    """The records behind the marks `before`, with hashes that differ between dumps."""
+def all_records(batch: Batch, lines: Lines) -> Records:
+    """Every function record of a batch: of each clone line the body and the user, then the removed nodes.
+
+    The hashes differ between dumps.
+    """
+    clones = len(lines.clone_dump)
+    before = np.empty(2 * clones + len(lines.removal), dtype=np.int64)
+    before[0 : 2 * clones : 2], before[1 : 2 * clones : 2] = lines.source, lines.target
+    before[2 * clones :] = lines.removal
+    dump = np.concatenate((np.repeat(lines.clone_dump, 2), lines.removal_dump))
+    marks = lines.marks
     start = marks[before] + 1
     # An assembler name that the source gave literally is marked so; object files know it without.
     start += batch.data[start] == _STAR
@@ -152,16 +162,19 @@ def records_at(batch: Batch, marks: Offsets, dump: Ids, before: Offsets) -> Reco
     short = end - start < 8
     if np.any(short):
         raise BadDumpsError(dump[short])
+    order, good = _numbers(batch, words_at(batch.data), marks[before + 1] + 1, marks[before + 2])
+    if not np.all(good):
+        raise BadDumpsError(dump[~good])
     seeds = (dump.astype(np.uint64) + np.uint64(1)) << np.uint64(40)
-    return Records(dump, before, start, hash_spans(batch.data, start, end, seeds, block=64))
+    return Records(dump, before, start, order, hash_spans(batch.data, start, end, seeds, block=64))
 
 
-def decoded_numbers(batch: Batch, marks: Offsets, records: Records) -> list[Ids]:
-    """Order, line and column of each record; `BadDumpsError` where one of them is bad or the name is empty."""
+def decoded_places(batch: Batch, marks: Offsets, records: Records) -> list[Ids]:
+    """Line and column of each record; `BadDumpsError` where one of them is bad or the name is empty."""
     words = words_at(batch.data)
     good = marks[records.before + 1] > records.start
     numbers = []
-    for field in (1, 3, 4):
+    for field in (3, 4):
         at = records.before + field
         values, fine = _numbers(batch, words, marks[at] + 1, marks[at + 1])
         numbers.append(values)
@@ -169,3 +182,43 @@ def decoded_numbers(batch: Batch, marks: Offsets, records: Records) -> list[Ids]
     if not np.all(good):
         raise BadDumpsError(records.dump[~good])
     return numbers
+
+
+# Places in the table of `Numbering`; above that, hashes are numbered.
+_PLACES_MAX = 1 << 24
+
+
+class Numbering:
+    """Numbers the functions of a batch in the order in which its records first name them.
+
+    GCC gives every node of a dump a number of its own (`order`), so a function's first record is looked up in a
+    table with a place for each number of each dump.  Where records with one number differ all the same, or the
+    numbers are too high for a table, equal hashes are one function.
+    """
+
+    def __init__(self) -> None:
+        self._table = np.empty(0, dtype=np.int32)
+
+    def rows(self, records: Records) -> tuple[Ids, Offsets]:
+        """The number of each record's function, and the position of each function's first record."""
+        first = self._first(records)
+        if first is None or not np.array_equal(records.hashes[first], records.hashes):
+            return HashIndex(len(records.hashes)).insert(records.hashes)
+        is_first = first == np.arange(len(first), dtype=np.int32)
+        numbers = np.cumsum(is_first, dtype=np.int32) - np.int32(1)
+        return numbers[first], np.flatnonzero(is_first)
+
+    def _first(self, records: Records) -> Ids | None:
+        """The position of the first record with the same dump and order."""
+        width = int(records.order.max(initial=0)) + 1
+        needed = width * (int(records.dump.max(initial=0)) + 1)
+        if needed > _PLACES_MAX:
+            return None
+        if needed > len(self._table):
+            # What is in it does not matter: only places that were just written to are read.
+            self._table = np.empty(needed, dtype=np.int32)
+        places = records.dump * np.int32(width) + records.order
+        positions = np.arange(len(places), dtype=np.int32)
+        # Written back to front, so that each place ends up with the first position that wants it.
+        self._table[places[::-1]] = positions[::-1]
+        return self._table[places]

@@ -2,7 +2,7 @@
 
 A kernel's dumps hold millions of function records.  Making a Python object of each costs more than the whole
 budget, so a record is a (start, end) pair of offsets, its hash is mixed from eight bytes at a time, and equal
-hashes are equal records: with 10^6 records in one numbering the odds of one wrong pair are 3 in 10^8.
+hashes are equal records: with 10^6 records in one numbering the odds of one wrong pair are below 1 in 10^5.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Ids = npt.NDArray[np.int32]
 WORD = 8
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
+_HALF_SHIFT = np.uint64(16)
 _CHUNK = 1 << 12
 _LAST_SHIFT = np.uint64(29)
 _ONE = np.uint64(1)
@@ -50,25 +51,34 @@ def _hash_chunk(data: Bytes, starts: Offsets, lengths: Offsets, seeds: Hashes, b
         shape=(len(data) - block + 1,), dtype=f"V{block}", buffer=data.data, strides=(1,)
     )
     hashes = seeds ^ (lengths.astype(np.uint64) << _SHIFT)
-    _fold(hashes, blocks[starts], lengths, block)
+    hashes *= _MULTIPLIER
+    hashes += _digests(blocks[starts], lengths, block)
     longer = np.flatnonzero(lengths > block)
     done = block
     while len(longer):
-        some, rest = hashes[longer], lengths[longer] - done
-        _fold(some, blocks[starts[longer] + done], rest, block)
-        hashes[longer] = some
+        rest = lengths[longer] - done
+        hashes[longer] = hashes[longer] * _MULTIPLIER + _digests(blocks[starts[longer] + done], rest, block)
         longer = longer[rest > block]
         done += block
-    hashes ^= hashes >> _LAST_SHIFT
+    _stir(hashes)
     return np.maximum(hashes, _ONE)
 
 
-def _fold(hashes: Hashes, blocks: npt.NDArray[np.void], lengths: Offsets, block: int) -> None:
-    """Fold the first `lengths` bytes of each block into each hash, in place."""
-    words = blocks.view("<u8").reshape(-1, block // WORD)
-    words &= _masks(block)[np.minimum(lengths, block)]
-    for column in words.T:
-        _mix(hashes, column)
+def _digests(blocks: npt.NDArray[np.void], lengths: Offsets, block: int) -> Hashes:
+    """A number for the first `lengths` bytes of each block: its words times odd numbers, added up.
+
+    A product knows nothing of a factor's lower bits, so each word's high bits are first folded onto its low
+    ones: words that differ in their last letters only must not be alike.
+    """
+    masks, factors = _masks(block), _factors(block)
+    words = blocks.view("<u8")
+    spare = masks.view(f"V{block}")[:, 0][np.minimum(lengths, block)].view("<u8")
+    words &= spare
+    for shift in (_SHIFT, _HALF_SHIFT):
+        np.right_shift(words, shift, out=spare)
+        words ^= spare
+    digests: Hashes = words.reshape(-1, block // WORD) @ factors
+    return digests
 
 
 @cache
@@ -76,6 +86,23 @@ def _masks(block: int) -> Hashes:
     """Row n keeps the first n bytes of a block."""
     keep = np.arange(block) < np.arange(block + 1)[:, None]
     return np.ascontiguousarray(np.where(keep, 0xFF, 0).astype(np.uint8)).view("<u8")
+
+
+@cache
+def _factors(block: int) -> Hashes:
+    """An odd number without a pattern for each word of a block."""
+    numbers = np.arange(1, block // WORD + 1, dtype=np.uint64)
+    for _ in range(3):
+        numbers *= _MULTIPLIER
+        numbers ^= numbers >> _LAST_SHIFT
+    return numbers | _ONE
+
+
+def _stir(hashes: Hashes) -> None:
+    """Let every bit of each hash have a part in its high and low ones, in place."""
+    hashes ^= hashes >> _LAST_SHIFT
+    hashes *= _MULTIPLIER
+    hashes ^= hashes >> _SHIFT
 
 
 def _mix(hashes: Hashes, words: Hashes) -> None:

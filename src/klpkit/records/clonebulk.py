@@ -18,8 +18,26 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.records._clonebatch import MARGIN, BadDumpsError, Batch, batches
-from klpkit.records._clonefields import Lines, Records, decoded_numbers, records_at, split_lines, word_of
-from klpkit.records._hashing import Bytes, HashIndex, Ids, Offsets, Shares, hash_spans, mix_numbers, words_at
+from klpkit.records._clonefields import (
+    Lines,
+    Numbering,
+    Records,
+    all_records,
+    decoded_places,
+    split_lines,
+    word_of,
+)
+from klpkit.records._hashing import (
+    Bytes,
+    Hashes,
+    HashIndex,
+    Ids,
+    Offsets,
+    Shares,
+    hash_spans,
+    mix_numbers,
+    words_at,
+)
 from klpkit.records.causes import cause_code
 from klpkit.records.clonelines import cause_of, is_lto_dump, parse_dump, unknown_word_warning
 from klpkit.records.model import Codes, EffectTable, Flags, Strings
@@ -33,12 +51,6 @@ def read_dumps(paths: Sequence[str], *, lenient: bool = False) -> EffectTable:
     for batch in batches(paths):
         table.take(batch)
     return table.finish()
-
-
-def _interleaved(first: Offsets, second: Offsets) -> Offsets:
-    both = np.empty(2 * len(first), dtype=np.int64)
-    both[0::2], both[1::2] = first, second
-    return both
 
 
 @dataclass(slots=True)
@@ -68,10 +80,9 @@ class _Pool:
         starts = ends - np.array([len(value) for value in values], dtype=np.int64)
         return self.intern(np.frombuffer(raw, dtype=np.uint8), starts, ends)
 
-    def intern(self, data: Bytes, starts: Offsets, ends: Offsets) -> Ids:
-        """The indices of the strings in the spans of `data`."""
-        seeds = np.zeros(len(starts), dtype=np.uint64)
-        ids, fresh = self._index.insert(hash_spans(data, starts, ends, seeds, block=32))
+    def intern(self, data: Bytes, starts: Offsets, ends: Offsets, hashes: Hashes | None = None) -> Ids:
+        """The indices of the strings in the spans of `data`, whose `_span_hashes` may be known."""
+        ids, fresh = self._index.insert(_span_hashes(data, starts, ends) if hashes is None else hashes)
         view = memoryview(data.data)
         spans = zip(starts[fresh].tolist(), ends[fresh].tolist(), strict=True)
         self._parts += [view[start:end].tobytes() for start, end in spans]
@@ -84,6 +95,11 @@ class _Pool:
     def strings(self) -> Strings:
         lengths = np.concatenate(self._lengths) + 1
         return Strings.from_bytes(b"\n" + b"\n".join(self._parts) + b"\n", 1 + np.cumsum(lengths) - lengths)
+
+
+def _span_hashes(data: Bytes, starts: Offsets, ends: Offsets) -> Hashes:
+    """The hashes by which a `_Pool` knows strings."""
+    return hash_spans(data, starts, ends, np.zeros(len(starts), dtype=np.uint64), block=32)
 
 
 class _Columns:
@@ -104,6 +120,21 @@ class _Columns:
             parts.clear()
 
 
+def _named(dump: Ids, names: Hashes, removed_dump: Ids, removed_names: Hashes) -> Flags:
+    """Which of the removed nodes, in no clone record, have a symbol that a clone record of their dump names.
+
+    They are inlined copies, which GCC numbers and drops without a clone record; they say nothing about the
+    function that carries the symbol.
+    """
+    shares = Shares(dump)
+    keys = mix_numbers(dump, names)
+    symbols = HashIndex(len(dump))
+    symbols.insert(keys, shares.near(dump, keys))
+    keys = mix_numbers(removed_dump, removed_names)
+    flags: Flags = symbols.find(keys, shares.near(removed_dump, keys)) >= 0
+    return flags
+
+
 class _Accumulator:
     """Grows an effect table batch by batch."""
 
@@ -118,6 +149,7 @@ class _Accumulator:
         # body, user, cause
         self._effects = _Columns(np.int32, np.int32, np.uint8)
         self._rows = 0
+        self._numbering = Numbering()
         self._unknown: Counter[str] = Counter()
         self._warnings: list[str] = []
 
@@ -155,55 +187,42 @@ class _Accumulator:
 
     def _take(self, batch: Batch) -> None:
         lines = split_lines(batch)
-        mentions = records_at(
-            batch,
-            lines.marks,
-            np.repeat(lines.clone_dump, 2),
-            _interleaved(lines.source, lines.target),
-        )
-        shares = Shares(mentions.dump)
-        index = HashIndex(len(mentions.hashes))
-        rows, fresh = index.insert(mentions.hashes, shares.near(mentions.dump, mentions.hashes))
-        known = mentions.pick(fresh)
-        fields = self._fields(batch, lines.marks, known)
-        gone = records_at(batch, lines.marks, lines.removal_dump, lines.removal)
-        gone_rows = index.find(gone.hashes, shares.near(gone.dump, gone.hashes))
-        strangers = self._strangers(batch, lines.marks, known.dump, fields, gone.pick(gone_rows < 0))
-        strange_fields = self._fields(batch, lines.marks, strangers)
-        body, user = rows[0::2], rows[1::2]
+        records = all_records(batch, lines)
+        mentions = 2 * len(lines.clone_dump)
+        rows, fresh = self._numbering.rows(records)
+        # Numbers are given in order, so functions of clone records come before those that are only removed.
+        count = int(np.searchsorted(fresh, mentions))
+        known, strangers = records.pick(fresh[:count]), records.pick(fresh[count:])
+        names = self._names(batch, lines.marks, known)
+        fields = self._fields(batch, lines.marks, known, names)
+        stranger_names = self._names(batch, lines.marks, strangers)
+        new = ~_named(known.dump, names, strangers.dump, stranger_names)
+        strange_fields = self._fields(batch, lines.marks, strangers, stranger_names, new)
+        body, user = rows[0:mentions:2], rows[1:mentions:2]
         causes, unknown = self._causes(batch, lines, fields.symbol[body] == fields.symbol[user])
 
         removed = np.zeros(len(fresh), dtype=np.bool_)
-        removed[gone_rows[gone_rows >= 0]] = True
-        self._add_effects(lines.clone_dump, body, user, causes, self._twins(batch, known.dump, fields))
-        self._add_functions(batch, known.dump, fields, removed)
-        self._add_functions(batch, strangers.dump, strange_fields, np.ones(len(strangers.dump), dtype=np.bool_))
+        removed[rows[mentions:]] = True
+        self._add_effects(body, user, causes, self._twins(batch, known.dump, fields))
+        self._add_functions(batch, known.dump, fields, removed[:count])
+        self._add_functions(batch, strangers.dump[new], strange_fields, removed[count:][new])
         self._unknown.update(unknown)
 
-    def _strangers(self, batch: Batch, marks: Offsets, dump: Ids, fields: _Fields, removed: Records) -> Records:
-        """Of `removed` nodes in no clone record those whose symbol no clone record of their dump names, each once.
+    def _names(self, batch: Batch, marks: Offsets, records: Records) -> Hashes:
+        """The hashes of the records' symbols."""
+        return _span_hashes(batch.data, records.start, marks[records.before + 1])
 
-        The others are inlined copies, which GCC numbers and drops without a clone record; they say nothing
-        about the function that carries the symbol.
-        """
-        decoded_numbers(batch, marks, removed)
-        shares = Shares(dump)
-        keys = mix_numbers(dump, fields.symbol)
-        symbols = HashIndex(len(dump))
-        symbols.insert(keys, shares.near(dump, keys))
-        keys = mix_numbers(removed.dump, self._symbols(batch, marks, removed))
-        new = removed.pick(symbols.find(keys, shares.near(removed.dump, keys)) < 0)
-        return new.pick(HashIndex().insert(new.hashes)[1])
-
-    def _symbols(self, batch: Batch, marks: Offsets, records: Records) -> Ids:
-        return self._pool.intern(batch.data, records.start, marks[records.before + 1])
-
-    def _fields(self, batch: Batch, marks: Offsets, records: Records) -> _Fields:
-        """The records taken apart."""
-        order, line, column = decoded_numbers(batch, marks, records)
+    def _fields(
+        self, batch: Batch, marks: Offsets, records: Records, names: Hashes, wanted: Flags | None = None
+    ) -> _Fields:
+        """The records taken apart, only those `wanted`; all are checked."""
+        line, column = decoded_places(batch, marks, records)
+        if wanted is not None:
+            records, names, line, column = records.pick(wanted), names[wanted], line[wanted], column[wanted]
         at = records.before
+        symbol = self._pool.intern(batch.data, records.start, marks[at + 1], names)
         file = self._pool.intern(batch.data, marks[at + 2] + 1, marks[at + 3])
-        return _Fields(self._symbols(batch, marks, records), order, file, line, column)
+        return _Fields(symbol, records.order, file, line, column)
 
     def _causes(self, batch: Batch, lines: Lines, same_symbol: Flags) -> tuple[Codes, Counter[str]]:
         """The cause of each clone record, and how often each word appears that is not known."""
@@ -242,22 +261,19 @@ class _Accumulator:
         twins = np.flatnonzero(leader != np.arange(len(dump)))
         return leader[twins], twins.astype(np.int32)
 
-    def _add_effects(self, dump: Ids, body: Ids, user: Ids, causes: Codes, twins: tuple[Ids, Ids]) -> None:
-        """Add each effect once, ordered by body."""
-        keys = mix_numbers(body, user, causes)
-        _, fresh = HashIndex(len(keys)).insert(keys, Shares(dump).near(dump, keys))
-        code = cause_code("same-function")
-        # Records can say so themselves that two nodes are one function.
-        joins = fresh[causes[fresh] == code]
-        fresh = fresh[causes[fresh] != code]
+    def _add_effects(self, body: Ids, user: Ids, causes: Codes, twins: tuple[Ids, Ids]) -> None:
+        """Add each effect once, ordered by body, user and cause."""
+        code = np.uint8(cause_code("same-function"))
         leaders, others = twins
-        left = np.concatenate((body[joins], leaders, others)).astype(np.int64)
-        pairs = np.unique(left << 32 | np.concatenate((user[joins], others, leaders)))
-        body = np.concatenate((body[fresh], (pairs >> 32).astype(np.int32)))
-        user = np.concatenate((user[fresh], pairs.astype(np.int32)))
-        causes = np.concatenate((causes[fresh], np.full(len(pairs), code, dtype=np.uint8)))
-        order = np.sort((body.astype(np.int64) << 32) | np.arange(len(body))) & 0xFFFFFFFF
-        self._effects.extend(body[order] + self._rows, user[order] + self._rows, causes[order])
+        body = np.concatenate((body, leaders, others))
+        user = np.concatenate((user, others, leaders))
+        causes = np.concatenate((causes, np.full(len(body) - len(causes), code)))
+        # One number an effect: 5 bits are enough for a cause, 29 for a row of a batch.
+        keys = (body.astype(np.int64) << 34) | (user.astype(np.int64) << 5) | causes
+        keys.sort()
+        keys = keys[np.concatenate((keys[:1] >= 0, keys[1:] != keys[:-1]))]
+        rows = self._rows
+        self._effects.extend((keys >> 34) + rows, ((keys >> 5) & 0x1FFFFFFF) + rows, keys & 31)
 
     def _add_functions(self, batch: Batch, dump: Ids, fields: _Fields, removed: Flags) -> None:
         unit = self._units[batch.first_unit + dump]
