@@ -14,9 +14,9 @@ import os
 import sys
 
 from klpkit.compilers.driver import run
-from klpkit.compilers.driver.folders import cache_folder, content, put
+from klpkit.compilers.driver.folders import program
 from klpkit.compilers.driver.inner import MARK, unpacked
-from klpkit.compilers.driver.talk import DriverError, write_all
+from klpkit.compilers.driver.talk import write_all
 
 NAMESPACE = "klpkit-cc-1"
 _COLOURS = "-fdiagnostics-color"
@@ -45,16 +45,7 @@ def _launcher() -> str:
     import shlex
 
     inner = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inner.py")
-    text = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -S {shlex.quote(inner)} "$@"\n'.encode()
-    path = os.path.join(cache_folder("driver"), "ccache-inner")
-    if " " in path:
-        raise DriverError(
-            f"ccache can't run a program in a folder with a space in its name: {path}",
-            hint="set XDG_CACHE_HOME to another folder, or leave out ccache",
-        )
-    if content(path) != text or not os.access(path, os.X_OK):
-        put(path, text, mode=0o777)
-    return path
+    return program("ccache-inner", f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(inner)} "$@"')
 
 
 def _colour(argv: list[str]) -> list[str]:

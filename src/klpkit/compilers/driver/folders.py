@@ -61,3 +61,17 @@ def content(path: str) -> bytes | None:
         return b"".join(chunks)
     finally:
         os.close(descriptor)
+
+
+def program(name: str, text: str) -> str:
+    """An executable file that runs the shell command `text`, for tools that take one word for a program."""
+    path = os.path.join(cache_folder("driver"), name)
+    if " " in path or "," in path:
+        raise DriverError(
+            f"the compiler's tools can't run a program in a folder with a space or comma in its name: {path}",
+            hint="set XDG_CACHE_HOME to another folder",
+        )
+    data = f"#!/bin/sh\n{text}\n".encode(errors="surrogateescape")
+    if content(path) != data or not os.access(path, os.X_OK):
+        put(path, data, mode=0o777)
+    return path

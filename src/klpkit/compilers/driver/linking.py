@@ -14,6 +14,7 @@ import os
 from klpkit.compilers.driver import ltostore, run
 from klpkit.compilers.driver.compiling import warn_unknown
 from klpkit.compilers.driver.effects import LTO_PRIVATE, Effects
+from klpkit.compilers.driver.folders import program
 from klpkit.compilers.driver.response import fitting
 from klpkit.compilers.driver.talk import warn
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _DUMPS = "-fdump-ipa-clones"
 _ENDING = ".ipa-clones"
 _PREFIX = "klpkit"
+_COMPILER = "KLPKIT_CC_COMPILER"
 
 
 def link(command: Command, call: Call, wanted: Wanted, features: Features) -> int:
@@ -49,10 +51,11 @@ def link_lto(
     assert wanted.level is not None
     flags = features.flags_for(wanted.level, "link", True)
     with TemporaryDirectory(prefix="klpkit-cc-") as folder:
-        private = not (call.saves or call.dumpdir or call.has("-fdump-"))
-        aside = ["-save-temps=obj", "-dumpdir", os.path.join(folder, f"{_PREFIX}.")] if private else []
+        private = not (call.saves or call.dumpdir or call.has("-fdump-") or call.has("-wrapper"))
+        aside = _aside(folder) if private else []
         words = fitting([*call.words, *flags, _DUMPS, *aside])
-        status = run.run([*command.wrapper, command.compiler, *words])
+        environment = {**os.environ, _COMPILER: command.path}
+        status = run.run([*command.wrapper, command.compiler, *words], env=environment)
         place = folder if private else _own_place(call)
         dumps = list(_dumps(place, _PREFIX if private else _own_stem(call)))
         if status == 0 and not run.interrupted():
@@ -61,6 +64,17 @@ def link_lto(
             for dump in dumps:
                 os.unlink(dump.path)
     return status
+
+
+def _aside(folder: str) -> list[str]:
+    """The words that make the link leave its dumps and its partitions' assembler code in `folder`.
+
+    `-save-temps` for the whole link would do, but then lto-wrapper makes a file beside each input with debug
+    information (`INPUT.debug.temp.o`), which a second link of that input makes and removes too.  So only the
+    compilations that lto-wrapper starts get it: those of the program that COLLECT_GCC names.
+    """
+    inner = program("lto-inner", f'exec "${_COMPILER}" "$@" -save-temps=obj')
+    return ["-wrapper", f"env,COLLECT_GCC={inner}", "-dumpdir", os.path.join(folder, f"{_PREFIX}.")]
 
 
 def lto_inputs(call: Call) -> list[tuple[str, bytes]]:
