@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,27 @@ def test_a_link_without_the_level_of_its_objects_is_told(driver: Driver, gcc12: 
     driver.good(gcc12, "-O2", "-flto", "-c", "a.c")
     driver.good(gcc12, "-O2", "-flto", "-c", "b.c")
     assert driver.good(gcc12, "-O2", "-flto", "a.o", "b.o", "-o", "prog").stderr == ""
+
+
+def test_a_link_with_debug_information_makes_no_file_beside_its_inputs(driver: Driver, gcc: str) -> None:
+    driver.write("lib/a.c", A)
+    driver.write("b.c", B)
+    driver.good(gcc, "-O2", "-g", "-flto", "-c", "lib/a.c", "-o", "lib/a.o", LEVEL)
+    driver.good(gcc, "-O2", "-g", "-flto", "-c", "b.c", LEVEL)
+    subprocess.run(["ar", "rc", "lib/lib.a", "lib/a.o"], cwd=driver.folder, check=True)
+    folder = driver.folder / "lib"
+    before = folder.stat().st_mtime_ns
+    done = driver.good(gcc, "-O2", "-g", "-flto", "b.o", "lib/lib.a", "-o", "prog", LEVEL, "-flive-patching-list")
+    assert folder.stat().st_mtime_ns == before, "no file was made there, not even for a moment"
+    assert ("early", "small", "inline") in pairs(done.stdout)
+    assert ("ext", "main", "inline") in pairs(done.stdout)
+    assert done.stderr == ""
+
+
+def test_a_marked_source_keeps_the_comments_that_warnings_read(driver: Driver, gcc: str) -> None:
+    driver.write("a.c", "int f(int a) { switch (a) { case 1: a++; /* fall through */\ndefault: return a; } }\n")
+    words = ["-O2", "-Wextra", "-Werror", "-flto", "-c", "a.c", f"{LEVEL}=only-inline-static"]
+    assert driver.good(gcc, *words).stderr == ""
 
 
 def test_one_call_that_compiles_and_links_lists_at_its_link(driver: Driver, gcc12: str) -> None:

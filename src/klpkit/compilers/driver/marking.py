@@ -5,7 +5,8 @@
 At `only-inline-static` GCC's own option does this, but not with `-flto` and not before GCC 9: then a link with LTO
 makes public functions local and inlines them.  So the source is preprocessed, the compiler is asked which public
 functions it defines, and a `noinline` redeclaration of each is put after the text.  Line markers keep file
-names, line numbers and debug information as they were; the dependency file is written by the first step.
+names, line numbers and debug information as they were, comments stay for the warnings that read them
+(`-Wimplicit-fallthrough`); the dependency file is written by the first step.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def compile_marked(job: Job) -> tuple[int, bytes | None, frozenset[str]]:
 
     with TemporaryDirectory(prefix="klpkit-cc-") as folder:
         text = os.path.join(folder, "source.i")
-        status = run.run([job.command.compiler, *_preprocessing(job), "-E", "-o", text])
+        status = run.run([job.command.compiler, *_preprocessing(job), "-E", "-C", "-o", text])
         if status:
             return status, None, frozenset()
         return _compile_text(job, text)
