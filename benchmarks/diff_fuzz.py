@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -20,6 +21,9 @@ from klpkit.diff.model import ObjectDiff, Verdict
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
 from klpkit.errors import KlpkitError
+
+# How many damaged objects between two lines of progress.
+PROGRESS = 500
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
@@ -116,18 +120,26 @@ def main() -> int:
     chance = random.Random(options.seed)
     blobs = [path.read_bytes() for path in options.objects]
     wrong = 0
-    for number in range(options.count):
-        data = blobs[number % len(blobs)]
-        other = damaged(data, chance)
-        sides = (data, other) if chance.random() < 0.7 else (other, data)
-        problem = attempt(*sides)
-        if problem:
-            wrong += 1
-            print(f"{options.objects[number % len(blobs)]}, damage {number}: {problem}")
-            if options.keep:
-                (options.keep / f"{number}.o").write_bytes(other)
-    print(f"{options.count} damaged objects, {wrong} wrong answers")
-    return 1 if wrong else 0
+    done = 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for number in range(options.count):
+            data = blobs[number % len(blobs)]
+            other = damaged(data, chance)
+            sides = (data, other) if chance.random() < 0.7 else (other, data)
+            problem = attempt(*sides)
+            if problem:
+                wrong += 1
+                print(f"{options.objects[number % len(blobs)]}, damage {number}: {problem}", flush=True)
+                if options.keep:
+                    (options.keep / f"{number}.o").write_bytes(other)
+            done += 1
+            if done % PROGRESS == 0:
+                print(f"{done} of {options.count} done, {wrong} wrong answers", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print(f"interrupted after {done} of {options.count}")
+    print(f"{done} damaged objects, seed {options.seed}, {wrong} wrong answers")
+    return 1 if wrong or done < options.count else 0
 
 
 if __name__ == "__main__":
