@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def concat(tables: Sequence[EffectTable], *, unit_key: Callable[[str], str] = un
 
 def _renumbered(table: EffectTable, strings: Strings) -> Ints:
     """The indices in `strings` of the table's own strings; behind them -1, so that -1 stays itself."""
-    return np.array([*(strings.add(value) for value in table.strings), -1], dtype=np.int32)
+    return np.array([*strings.add_all(table.strings), -1], dtype=np.int32)
 
 
 def _stacked(
@@ -93,30 +93,70 @@ def _pairs(
     table: EffectTable, source: npt.NDArray[np.int64], unit_key: Callable[[str], str]
 ) -> tuple[list[tuple[int, int]], int]:
     """The rows of different sources that may be one function, and how many rows have several such partners."""
-    texts = list(table.strings)
-    keys = {index: unit_key(texts[index]) for index in np.unique(table.unit).tolist()}
-    by_key: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for row, (unit, symbol) in enumerate(zip(table.unit.tolist(), table.symbol.tolist(), strict=True)):
-        by_key[keys[unit], symbol].append(row)
+    facts = _Facts(table)
     pairs = []
     ambiguous = 0
-    for rows in by_key.values():
-        if len(rows) == 1:
-            continue
-        for row in rows:
-            partners = [r for r in rows if source[r] != source[row] and _compatible(table, texts, row, r)]
-            places = {(int(table.file[r]), int(table.line[r])) for r in partners if texts[int(table.file[r])]}
-            ambiguous += len(places) > 1
-            pairs += [(row, partner) for partner in partners if row < partner]
+    for rows in _shared(table, source, unit_key):
+        by_source: dict[int, list[int]] = defaultdict(list)
+        for row in rows.tolist():
+            by_source[int(source[row])].append(row)
+        for own, ours in by_source.items():
+            others = [row for other, theirs in by_source.items() if other != own for row in theirs]
+            for row in ours:
+                partners = [other for other in others if facts.compatible(row, other)]
+                ambiguous += len({facts.place(other) for other in partners if facts.file(other)}) > 1
+                pairs += [(row, partner) for partner in partners if row < partner]
     return pairs, ambiguous
 
 
-def _compatible(table: EffectTable, texts: list[str], one: int, other: int) -> bool:
-    """Whether nothing that both rows know tells them apart."""
-    if table.order[one] >= 0 and table.order[other] >= 0 and table.order[one] != table.order[other]:
-        return False
-    files = [posixpath.basename(texts[int(table.file[row])]) for row in (one, other)]
-    if not all(files):
-        return True
-    lines = int(table.line[one]), int(table.line[other])
-    return files[0] == files[1] and (lines[0] == lines[1] or not all(lines))
+def _shared(
+    table: EffectTable, source: npt.NDArray[np.int64], unit_key: Callable[[str], str]
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows of each unit key and symbol that several sources know, ascending."""
+    count = len(table.strings)
+    numbers: dict[str, int] = {}
+    key_of_unit = np.zeros(count, dtype=np.int64)
+    for unit in np.flatnonzero(np.bincount(table.unit, minlength=count)).tolist():
+        key_of_unit[unit] = numbers.setdefault(unit_key(table.strings[unit]), len(numbers))
+    keys = key_of_unit[table.unit] * count + table.symbol
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    bounds = np.concatenate(([0], np.flatnonzero(keys[1:] != keys[:-1]) + 1, [len(keys)]))
+    begins, ends = bounds[:-1], bounds[1:]
+    if not len(keys):
+        return
+    # Rows are ordered by source, and the sort keeps that.
+    several = source[order[begins]] != source[order[ends - 1]]
+    for begin, end in zip(begins[several].tolist(), ends[several].tolist(), strict=True):
+        yield order[begin:end]
+
+
+class _Facts:
+    """What rows know of their functions, looked up one by one."""
+
+    def __init__(self, table: EffectTable) -> None:
+        self._table = table
+        self._names: dict[int, str] = {}
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The index of the source file, and the line."""
+        return int(self._table.file[row]), int(self._table.line[row])
+
+    def file(self, row: int) -> str:
+        """The last component of the source file, "" where unknown."""
+        index = int(self._table.file[row])
+        name = self._names.get(index)
+        if name is None:
+            name = self._names[index] = posixpath.basename(self._table.strings[index])
+        return name
+
+    def compatible(self, one: int, other: int) -> bool:
+        """Whether nothing that both rows know tells them apart."""
+        orders = int(self._table.order[one]), int(self._table.order[other])
+        if min(orders) >= 0 and orders[0] != orders[1]:
+            return False
+        files = self.file(one), self.file(other)
+        if not all(files):
+            return True
+        lines = int(self._table.line[one]), int(self._table.line[other])
+        return files[0] == files[1] and (lines[0] == lines[1] or not all(lines))

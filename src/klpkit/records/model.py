@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +97,15 @@ class Strings:
         if index == len(self._values):
             self._values.append(value)
         return index
+
+    def add_all(self, values: Iterable[str]) -> list[int]:
+        """The index of each of `values`, new or known."""
+        self._thaw()
+        number = self._index.setdefault
+        # A new string's index is how many there were before it.
+        indices = [number(value, len(self._index)) for value in values]
+        self._values += islice(self._index, len(self._values), None)
+        return indices
 
     def find(self, value: str) -> int | None:
         """The index of `value`, None where the pool lacks it."""
