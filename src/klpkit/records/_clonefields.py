@@ -221,4 +221,5 @@ class Numbering:
         positions = np.arange(len(places), dtype=np.int32)
         # Written back to front, so that each place ends up with the first position that wants it.
         self._table[places[::-1]] = positions[::-1]
-        return self._table[places]
+        first: Ids = self._table[places]
+        return first
