@@ -12,7 +12,7 @@ import pytest
 
 from klpkit.build import open_tree
 from klpkit.errors import UserError
-from klpkit.impact import sources
+from klpkit.impact import sources, treesource
 from klpkit.impact.concerned import concerned_units
 from klpkit.impact.evidence import EveryAnswer
 from klpkit.impact.patched import patched_functions
@@ -52,7 +52,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def listed(project: Path, *specs: str) -> dict[str, How]:
-    with sources.from_build(open_tree(project), list(specs)) as evidence:
+    with treesource.from_build(open_tree(project), list(specs)) as evidence:
         found = evidence.ask(list(specs))
         return {item.function.symbol: item.patchability.how for item in found.impacted}
 
@@ -69,7 +69,7 @@ def test_callers_of_a_clone_are_impacted(project: Path) -> None:
 
 
 def test_a_headers_function_is_asked_in_every_unit(project: Path) -> None:
-    with sources.from_build(open_tree(project), ["twice"]) as evidence:
+    with treesource.from_build(open_tree(project), ["twice"]) as evidence:
         found = evidence.ask(["twice"])
     assert {item.function.unit for item in found.impacted} == {"core.c", "user.c"}
     assert {"entry", "helper"} <= {item.function.symbol for item in found.impacted}
@@ -85,7 +85,7 @@ def test_a_function_that_nothing_inlines_is_its_own_list(project: Path) -> None:
 
 
 def test_what_no_record_shows_is_said(project: Path) -> None:
-    with sources.from_build(open_tree(project), ["other"]) as evidence:
+    with treesource.from_build(open_tree(project), ["other"]) as evidence:
         (warning,) = [text for text in evidence.ask(["other"]).warnings if "no record shows" in text]
     assert {"modref", "pure-const", "ipa-ra"} <= set(warning.replace(",", "").replace(";", "").split())
 
@@ -134,7 +134,7 @@ def test_dumps_and_the_objects_beside_them_answer_alike(project: Path) -> None:
 
 def test_every_answer_is_the_answer_that_one_question_gets(project: Path) -> None:
     tree = open_tree(project)
-    with sources.units_evidence(tree, list(tree.units())) as evidence:
+    with treesource.units_evidence(tree, list(tree.units())) as evidence:
         every = EveryAnswer(evidence)
         for function, found in every.items():
             asked = evidence.ask([f"{function.unit}:{function.symbol}"])

@@ -127,6 +127,7 @@ def _asked(query: Query) -> Iterator[tuple[Evidence, list[str], list[str]]]:
     elif query.elf:
         yield sources.from_image(query.elf, debug=query.debug), list(query.functions), []
     else:
+        from klpkit.impact import treesource
         from klpkit.impact.patched import patched_functions
 
         tree = _tree(query)
@@ -134,7 +135,7 @@ def _asked(query: Query) -> Iterator[tuple[Evidence, list[str], list[str]]]:
         specs = [*query.functions, *touched.specs]
         with (
             counter("compiling") as progress,
-            sources.from_build(tree, specs, touched.warnings, jobs=query.jobs, progress=progress) as evidence,
+            treesource.from_build(tree, specs, touched.warnings, jobs=query.jobs, progress=progress) as evidence,
         ):
             yield evidence, specs, list(touched.specs)
 
@@ -148,13 +149,15 @@ def _everything(query: Query) -> Iterator[Evidence]:
     elif query.elf:
         yield sources.from_image(query.elf, debug=query.debug)
     else:
+        from klpkit.impact import treesource
+
         tree = _tree(query)
         units = list(tree.units())
         if not units:
             raise UserError(f"{tree.root} has no compiled units", hint="build it first, or ask for one function")
         with (
             counter("compiling") as progress,
-            sources.units_evidence(tree, units, jobs=query.jobs, progress=progress) as evidence,
+            treesource.units_evidence(tree, units, jobs=query.jobs, progress=progress) as evidence,
         ):
             yield evidence
 

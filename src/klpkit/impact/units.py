@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from klpkit.impact.evidence import CodeFile
+from klpkit.impact.evidence import CodeFile, Evidence
 from klpkit.records import concat
 from klpkit.records.clones import DUMP_SUFFIX, read_clone_dumps
 from klpkit.records.model import Effect, EffectBuilder, EffectTable, Function, Strings
-from klpkit.records.narrowing import CpDump, is_clone, read_cp_dump
 from klpkit.records.objects import read_object
-from klpkit.records.optrecords import read_opt_records
+
+if TYPE_CHECKING:
+    from klpkit.records.narrowing import CpDump
 
 CP_SUFFIX = ".cp"
 REMARKS_SUFFIX = ".opt.yaml"
@@ -63,10 +65,14 @@ def read_unit(files: UnitFiles, *, lenient: bool = False) -> UnitEvidence:
         tables.append(_in_unit(table, files.name, files.base))
         kinds.append("clone dumps")
     for path in _ending(files.dumps, REMARKS_SUFFIX):
+        from klpkit.records.optrecords import read_opt_records
+
         table = read_opt_records(path, unit=files.name, lenient=lenient)
         tables.append(_in_unit(table, files.name, files.base))
         kinds.append("optimisation records")
     for path in _ending(files.dumps, CP_SUFFIX):
+        from klpkit.records.narrowing import read_cp_dump
+
         dump = read_cp_dump(path)
         tables.append(_arguments(dump, files.name))
         narrowed.update(_narrowed(dump))
@@ -77,6 +83,14 @@ def read_unit(files: UnitFiles, *, lenient: bool = False) -> UnitEvidence:
         code = CodeFile(files.object, files.owner, narrowed)
         kinds.append("objects")
     return UnitEvidence(files.name, concat(tables, unit_key=str), code, tuple(kinds))
+
+
+def together(parts: Sequence[UnitEvidence], warnings: Iterable[str]) -> Evidence:
+    """One evidence of several units, whose functions stay apart."""
+    code = {part.name: part.code for part in parts}
+    kinds = tuple(dict.fromkeys(kind for part in parts for kind in part.kinds))
+    table = concat([part.table for part in parts], unit_key=str)
+    return Evidence(table, code.get, kinds, tuple(warnings))
 
 
 def _ending(paths: Sequence[Path], suffix: str) -> list[Path]:
@@ -111,6 +125,8 @@ def _arguments(dump: CpDump, unit: str) -> EffectTable:
 
 
 def _narrowed(dump: CpDump) -> Iterable[tuple[str, str]]:
+    from klpkit.records.narrowing import is_clone
+
     for row in dump.narrowings:
         if not is_clone(row.symbol):
             yield row.symbol, f"{row} (its callers: {', '.join(row.callers) or 'unknown'})"

@@ -1,0 +1,126 @@
+"""Evidence for an impact query from a build tree: its units, compiled again where records are missing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from klpkit.build.command import TranslationUnit
+from klpkit.build.replays import Replayed, replay
+from klpkit.build.tree import BuildTree
+from klpkit.compilers.flagstate import flag_state, passes_on
+from klpkit.compilers.probe import identify
+from klpkit.errors import UserError
+from klpkit.impact.concerned import concerned_units
+from klpkit.impact.evidence import Evidence
+from klpkit.impact.units import RECORD_FLAGS, UnitEvidence, UnitFiles, read_unit, together
+from klpkit.programs import parallel
+
+Progress = Callable[[int, int], None]
+"""Called with how many units are done and how many there are."""
+
+
+UNLISTED = (
+    "no record shows who relies on a function by way of: {}; these are on in what was compiled, and "
+    "`klpkit audit` says which flag turns each off"
+)
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress for nobody."""
+
+
+@contextmanager
+def from_build(
+    tree: BuildTree,
+    specs: Sequence[str],
+    warnings: Iterable[str] = (),
+    *,
+    jobs: int | None = None,
+    progress: Progress = _silent,
+) -> Iterator[Evidence]:
+    """Evidence from the units of `tree` that the functions `specs` (`name`, `file:name`) concern.
+
+    Clone dumps that lie in the tree are read; a unit without them is replayed with its compiler's records on,
+    in a folder that lives as long as the block.  Errors are those of `concerned_units` and of a replay.
+    """
+    said = list(warnings)
+    units: dict[Path, TranslationUnit] = {}
+    for spec in specs:
+        found = concerned_units(tree, spec)
+        units.update((unit.object, unit) for unit in found.units)
+        said += [text for text in found.warnings if text not in said]
+    with units_evidence(tree, list(units.values()), said, jobs=jobs, progress=progress) as evidence:
+        yield evidence
+
+
+@contextmanager
+def units_evidence(
+    tree: BuildTree,
+    units: Sequence[TranslationUnit],
+    warnings: Iterable[str] = (),
+    *,
+    jobs: int | None = None,
+    progress: Progress = _silent,
+) -> Iterator[Evidence]:
+    """Evidence from exactly these `units` of `tree`; see `from_build`."""
+    with tempfile.TemporaryDirectory(prefix="klpkit-impact-") as folder:
+        done = 0
+
+        def work(numbered: tuple[int, TranslationUnit]) -> tuple[UnitEvidence, tuple[str, ...]]:
+            number, unit = numbered
+            return read_unit(_files(tree, unit, Path(folder, str(number)))), unlisted_causes(unit)
+
+        def count(_: object, __: object) -> None:
+            nonlocal done
+            done += 1
+            progress(done, len(units))
+
+        progress(0, len(units))
+        found = parallel(work, enumerate(units), jobs=jobs, done=count)
+        silent = dict.fromkeys(cause for _, causes in found for cause in causes)
+        said = [*warnings, *([UNLISTED.format(", ".join(silent))] if silent else [])]
+        yield together([part for part, _ in found], said)
+
+
+def _files(tree: BuildTree, unit: TranslationUnit, workdir: Path) -> UnitFiles:
+    """The records and the object of `unit`: the tree's own where they are there, else those of a replay."""
+    name = _name(tree, unit)
+    base = f"{tree.source}/" if tree.source else ""
+    lying = _lying_dump(unit)
+    if lying is not None:
+        return UnitFiles(name, (lying,), unit.object, unit.owner, base)
+    if unit.kind not in RECORD_FLAGS:
+        raise UserError(
+            f"{' '.join(unit.compiler)} is neither GCC nor Clang", hint="klpkit knows the records of these two"
+        )
+    made: Replayed = replay(unit, workdir=workdir, extra=RECORD_FLAGS[unit.kind])
+    return UnitFiles(name, made.dumps, made.object, unit.owner, base)
+
+
+def unlisted_causes(unit: TranslationUnit) -> tuple[str, ...]:
+    """Passes that are on in `unit` and can make a function's code rely on another's without any record of it."""
+    state = flag_state(identify(unit.compiler), unit.arguments, unit.language, unit.directory)
+    return tuple(row.slug for row in passes_on(state) if not row.recorded and row.affects == "code")
+
+
+def _name(tree: BuildTree, unit: TranslationUnit) -> str:
+    """The unit's source, relative to the source tree where it is inside it."""
+    for base in (tree.source, tree.root):
+        if base is not None and unit.source.is_relative_to(base):
+            return str(unit.source.relative_to(base))
+    return str(unit.source)
+
+
+def _lying_dump(unit: TranslationUnit) -> Path | None:
+    """The clone dump that the build itself left beside the object, where it is as new as what it tells of."""
+    dump = unit.object.with_name(f"{unit.source.name}.000i.ipa-clones")
+    try:
+        made = dump.stat().st_mtime_ns
+        newest = max(path.stat().st_mtime_ns for path in (unit.source, *unit.headers))
+        # A dump is finished before its object is.
+        return dump if newest <= made <= unit.object.stat().st_mtime_ns else None
+    except FileNotFoundError:
+        return None
