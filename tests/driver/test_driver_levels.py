@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from conftest_driver import Driver, pairs
 
-from klpkit.compilers.driver import attributes, promise
+from klpkit.compilers.driver import attributes, features, promise
 from klpkit.compilers.driver.attributes import Attributes
 from klpkit.compilers.levels import Level
 from klpkit.records.clonelines import parse_dump
@@ -88,18 +89,70 @@ def test_cxx_functions_are_judged_by_their_linkage(driver: Driver, level: str) -
     assert done.stderr == ""
 
 
-def test_an_attribute_hidden_in_a_macro_is_asked_of_the_compiler_once(driver: Driver, gcc12: str) -> None:
-    driver.write("m.h", "#define MAKE(name) QUAL int name(int x) { return x + 1; }\n"
-                 "#define QUAL static inline FORCE\n"
-                 "#define FORCE __attribute__((always_inline))\nMAKE(made)\n")  # fmt: skip
-    driver.write("a.c", '#include "m.h"\nint one(int x) { return made(x); }\n')
-    words = (gcc12, "-O2", "-c", "a.c", "-fease-live-patching=none", "-flive-patching-list")
+HIDDEN = """\
+#define QUAL static inline FORCE
+#define FORCE __attribute__((always_inline))
+#define GNU extern inline __attribute__((gnu_inline)) int
+#define MAKE(name) QUAL int name(int x) { return x + 1; }
+MAKE(made)
+static int local(int x) { return x * 3; }
+#define LOCAL(name) static inline int name(int x) { return local(x) + 2; }
+LOCAL(small)
+GNU borrowed(int x) { return x + 7; }
+"""
+USER = '#include "m.h"\nint one(int x) { return made(x) + small(x) + borrowed(x); }\n'
+
+
+@pytest.mark.parametrize("level", ["none", "only-inline-static"])
+@pytest.mark.parametrize("own", [(), ("-fdump-tree-optimized=own",)])
+def test_attributes_hidden_in_macros_are_known(driver: Driver, gcc: str, level: str, own: tuple[str, ...]) -> None:
+    driver.write("m.h", HIDDEN)
+    driver.write("a.c", USER)
+    driver.program("counted", f'case "$*" in *-c*) echo once >> calls;; esac\nexec {gcc} "$@"')
+    words = ("./counted", "-O2", "-c", "a.c", *own, f"-fease-live-patching={level}", "-flive-patching-list")
     done = driver.good(*words)
-    assert ("made", "one", "inline(always_inline)") in pairs(done.stdout)
+    found = {row for row in pairs(done.stdout) if row[1] == "one" and row[2] != "self"}
     assert done.stderr == ""
-    cached = Path(driver.env["XDG_CACHE_HOME"], "klpkit/driver/attributes-1").read_text()
-    assert "m.h" in cached
+    if level == "none":
+        assert ("made", "one", "inline(always_inline)") in found
+        assert {row[0] for row in found} <= {"made", "borrowed"}
+    else:
+        assert ("made", "one", "inline") in found, "it is static, which this level allows"
+        assert ("small", "one", "inline") in found
+        assert ("borrowed", "one", "inline(gnu_inline)") in found
     assert driver.good(*words).stdout == done.stdout
+
+
+def test_answers_of_one_more_compilation_are_kept(driver: Driver, gcc12: str) -> None:
+    driver.write("m.h", HIDDEN)
+    driver.write("a.c", USER)
+    driver.good(gcc12, "-O2", "-c", "a.c", "-fdump-tree-optimized=own", "-fease-live-patching=none")
+    cached = Path(driver.env["XDG_CACHE_HOME"], "klpkit/driver/attributes-1").read_text()
+    assert f"{driver.folder}/m.h:5:1:made:" in cached
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_the_object_is_the_one_that_the_compiler_alone_makes(driver: Driver, gcc: str, level: Level) -> None:
+    driver.write("m.h", HIDDEN)
+    driver.write("a.c", USER)
+    words = [gcc, "-O2", "-g", "-frecord-gcc-switches", "-c", "a.c"]
+    driver.good(*words, f"-fease-live-patching={level}", "-o", "ours.o")
+    flags = features.of(shutil.which(gcc) or gcc).flags_for(level, "compile", lto=False)
+    subprocess.run([*words, *flags, "-o", "theirs.o"], cwd=driver.folder, check=True)
+    assert (driver.folder / "ours.o").read_bytes() == (driver.folder / "theirs.o").read_bytes()
+
+
+def test_a_function_that_has_no_symbol_yet_is_known_by_its_name() -> None:
+    cfg = (
+        ";; Function vprintf (<unset-asm-name>, funcdef_no=0, decl_uid=1021, cgraph_uid=1, symbol_order=0)\n\n"
+        "__attribute__((gnu_inline))\n__attribute__((nonnull (1), format (printf, 1, 0)))\n"
+        "int vprintf (const char * restrict __fmt, struct  * __arg)\n{\n  always_inline\n}\n\n"
+        ";; Function S::n (_ZN1S1nEi, funcdef_no=1, decl_uid=7)\n\nint S::n (int x)\n{\n}\n"
+    )
+    assert attributes.parsed(cfg, "") == {
+        "vprintf": frozenset(("gnu_inline",)),
+        "_ZN1S1nEi": frozenset(("plain",)),
+    }
 
 
 # A GCC that does not keep the level: it inlines and clones all the same.

@@ -2,9 +2,10 @@
 # ruff: noqa: PTH100, PTH116, PTH118
 """What a function's source declares that decides what a level allows: static, always_inline, gnu_inline.
 
-The declaration's own words before the name that a dump points at usually tell.  Where they don't (a macro makes
-them), the translation unit is compiled once more for two dumps that do: `cfg` prints a function's attributes,
-`cgraph` whether it is public.  Answers are kept in klpkit's cache for the other units that include the header.
+Two dumps of GCC's tell: `cfg` prints a function's attributes, `cgraph` whether it is public.  The compilation
+itself leaves the one that its level needs where it can.  Else the declaration's own words before the name that a
+dump points at usually tell; where they don't (a macro makes them), the translation unit is compiled once more
+for both dumps.  Such answers are kept in klpkit's cache for the other units that include the header.
 """
 
 from __future__ import annotations
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
 ALWAYS_INLINE, GNU_INLINE, STATIC, PLAIN = "always_inline", "gnu_inline", "static", "plain"
 _INTERESTING = (ALWAYS_INLINE, GNU_INLINE)
 LINES_BEFORE = 12
+_DEFINITION = "\n  Type: function definition"
+_VISIBILITY = "\n  Visibility:"
 
 
 class Attributes:
-    """Looks functions up; `ask` compiles once more and gives the two dumps' text (`cfg`, `cgraph`)."""
+    """Looks functions up; `ask` compiles once more and gives the two dumps' text (`cfg`, `cgraph`).
 
-    def __init__(self, ask: Callable[[], tuple[str, str]]) -> None:
+    `told` is what the compilation itself has left of the two (see `asking.Along`).
+    """
+
+    def __init__(self, ask: Callable[[], tuple[str, str]], told: tuple[str, str] = ("", "")) -> None:
         self._ask = ask
+        self._told = told
         self._files: dict[str, list[str]] = {}
         self._asked: dict[str, frozenset[str]] | None = None
         self._cache: dict[str, frozenset[str]] | None = None
@@ -38,10 +45,11 @@ class Attributes:
 
         Source text is believed where it shows a word of `enough`; all else is asked of the compiler.
         """
+        told = parsed(*self._told) if any(self._told) else {}
         answers: dict[Key, frozenset[str]] = {}
         for key in keys:
-            words = self._from_text(key)
-            if words.isdisjoint(enough):
+            words = told.get(key[0]) or self._from_text(key)
+            if key[0] not in told and words.isdisjoint(enough):
                 words = self._from_cache(key) or self._from_compiler(key)
             answers[key] = words
         return answers
@@ -112,38 +120,47 @@ def _without_comments(text: str) -> str:
 
 
 def parsed(cfg: str, cgraph: str) -> dict[str, frozenset[str]]:
-    """Symbol → words, from a `-fdump-tree-cfg` and a `-fdump-ipa-cgraph` dump of one unit."""
+    """Symbol → words, from a `-fdump-tree-cfg` and a `-fdump-ipa-cgraph` dump of one unit, or one of them.
+
+    Without `cgraph` nobody is known as static; without `cfg` only static functions are known.
+    """
     public = public_functions(cgraph)
-    result: dict[str, frozenset[str]] = {}
-    symbol = ""
-    found: set[str] = set()
-    for line in cfg.splitlines():
-        if line.startswith(";; Function "):
-            # ;; Function S::n (_ZN1S1nEi, funcdef_no=1, …)
-            symbol = line.rpartition("funcdef_no=")[0].rstrip(", ").rpartition("(")[2].removeprefix("*")
-            found = set()
-        elif line.startswith("__attribute__"):
-            found |= {word for word in _INTERESTING if word in line}
-        elif line.startswith("{") and symbol:
-            if symbol in public and not public[symbol]:
-                found.add(STATIC)
-            result[symbol] = frozenset(found or {PLAIN})
-            symbol = ""
+    static = frozenset((STATIC,))
+    result = {symbol: static for symbol, named in public.items() if not named and not cfg}
+    for chunk in f"\n{cfg}".split("\n;; Function ")[1:]:
+        symbol = _symbol_of(chunk.partition("\n")[0])
+        told = "\n".join(line for line in _head(chunk) if line.startswith("__attribute__"))
+        found = {word for word in _INTERESTING if word in told}
+        if public.get(symbol) is False:
+            found.add(STATIC)
+        result[symbol] = frozenset(found or {PLAIN})
     return result
+
+
+def _symbol_of(header: str) -> str:
+    """`S::n (_ZN1S1nEi, funcdef_no=1, …)` → `_ZN1S1nEi`; where GCC has given no symbol yet, C's is the name."""
+    name, _, symbol = header.rpartition("funcdef_no=")[0].rstrip(", ").rpartition("(")
+    return name.strip() if symbol == "<unset-asm-name>" else symbol.removeprefix("*")
+
+
+def _head(chunk: str) -> list[str]:
+    """The lines of a function's dump before its body."""
+    return chunk.partition("\n{")[0].split("\n")
 
 
 def public_functions(cgraph: str) -> dict[str, bool]:
     """Symbol → whether it is public, of every function that a `-fdump-ipa-cgraph` dump's first table defines."""
+    text = cgraph.partition("Removing unused symbols:")[0]
     result: dict[str, bool] = {}
-    symbol = ""
-    defined = False
-    for line in cgraph.partition("Removing unused symbols:")[0].splitlines():
-        if line and not line.startswith(" ") and "/" in line:
-            symbol = line.partition(" ")[0].rpartition("/")[0].removeprefix("*")
-        elif line.startswith("  Type: "):
-            defined = line.startswith("  Type: function definition")
-        elif line.startswith("  Visibility:") and symbol and defined:
-            result[symbol] = "public" in line.split()
+    at = text.find(_DEFINITION)
+    while at >= 0:
+        # NAME/ORDER (PRINTED NAME) @0x…
+        symbol = text[text.rfind("\n", 0, at) + 1 : at].partition(" ")[0].rpartition("/")[0].removeprefix("*")
+        words = text.find(_VISIBILITY, at)
+        following = text.find(_DEFINITION, at + 1)
+        if symbol and words >= 0 and (words < following or following < 0):
+            result[symbol] = "public" in text[words : text.find("\n", words + 1)].split()
+        at = following
     return result
 
 

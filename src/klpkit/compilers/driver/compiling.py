@@ -35,6 +35,7 @@ class Job:
         "object",
         "own_dump",
         "source",
+        "told",
         "unit",
         "words",
     )
@@ -51,6 +52,8 @@ class Job:
         self.member = ""
         self.language = language
         self.lto = lto
+        # What the compilation itself left of the dumps `cfg` and `cgraph`.
+        self.told = b"", b""
         # Whether the compiler has made the object.
         self.compiled = False
         # The user asked for the dump himself: it stays where he expects it.
@@ -96,7 +99,7 @@ def compile_source(job: Job, wanted: Wanted, features: Features) -> tuple[int, U
 
         status, data, names = marking.compile_marked(job)
     else:
-        status, data = _run(job)
+        status, data = _run(job, level)
     if status or run.interrupted():
         return status, None
     job.compiled = True
@@ -108,7 +111,7 @@ def compile_source(job: Job, wanted: Wanted, features: Features) -> tuple[int, U
     return status, unit
 
 
-def _run(job: Job) -> tuple[int, bytes | None]:
+def _run(job: Job, level: Level) -> tuple[int, bytes | None]:
     """Run the compiler; (wait status, its dump, None where there is none)."""
     if job.own_dump:
         from klpkit.compilers.driver import owndump
@@ -118,8 +121,11 @@ def _run(job: Job) -> tuple[int, bytes | None]:
         from klpkit.compilers.driver import ccache
 
         return ccache.run_through(job.argv())
-    dump = DumpFile()
-    status = run.run(job.argv(OPTION))
+    from klpkit.compilers.driver.asking import Along
+
+    dump, along = DumpFile(), Along(job, level)
+    status = run.run(job.argv(OPTION, *along.options))
+    job.told = along.texts()
     return status, dump.content()
 
 
@@ -177,7 +183,9 @@ def keep_promise(unit: Unit, level: Level) -> dict[tuple[str, str, int, int], st
     from klpkit.compilers.driver import asking, promise
     from klpkit.compilers.driver.attributes import Attributes
 
-    broken, excused = promise.check(level, unit.dump, unit.public, Attributes(asking.asker(unit.job)))
+    cfg, cgraph = (data.decode(errors="surrogateescape") for data in unit.job.told)
+    told = cfg, cgraph
+    broken, excused = promise.check(level, unit.dump, unit.public, Attributes(asking.asker(unit.job), told))
     promise.tell(level, broken)
     return excused
 

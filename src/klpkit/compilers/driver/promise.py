@@ -37,10 +37,11 @@ def check(
     inlined = {body for body, _, cause in suspects if cause == "inline"}
     enough = _EXCUSES if level == Level.NONE else _EXCUSES | {STATIC}
     known = attributes.of(sorted(inlined), enough) if inlined else {}
-    excused = {key: min(words & _EXCUSES) for key, words in known.items() if words & _EXCUSES}
-    fine = set(excused)
+    fine: set[Key] = set()
     if level == Level.ONLY_INLINE_STATIC:
-        fine |= {key for key, words in known.items() if STATIC in words and public(key[0]) is not True}
+        fine = {key for key, words in known.items() if STATIC in words and public(key[0]) is not True}
+    excused = {key: min(words & _EXCUSES) for key, words in known.items() if words & _EXCUSES and key not in fine}
+    fine.update(excused)
     return [row for row in suspects if row[2] != "inline" or row[0] not in fine], excused
 
 
