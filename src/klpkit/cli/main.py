@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import signal
 import sys
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -18,7 +20,12 @@ COMMANDS = {
     "impact": "List the functions that must be patched with a function.",
 }
 
+EXIT_ENVIRONMENT = 3
 EXIT_BUG = 70
+# What a shell reports for a program that a signal ended: 128 and the signal's number.
+EXIT_SIGNAL = 128
+# Signals that ask a program to end; the programs that it runs are in groups of their own and get none of them.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class LazyGroup(click.Group):
@@ -46,28 +53,108 @@ def cli(verbose: bool) -> None:
 
     klpkit is for people who live-patch Linux kernels and other C programs.
     """
+    import logging
+
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
 
 
+class _Ended(BaseException):
+    """A signal asks klpkit to end; unwinding the stack ends the programs that it runs."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = EXIT_SIGNAL + number
+
+
 def main() -> None:
     """Entry point: turns errors into messages and exit codes."""
+    _have_streams()
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks for just that
+            signal.signal(number, _end)
+    status = _status()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = _broken_pipe()
+    except OSError as error:
+        status = _unwritable(error)
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run the command and say what its exit code is."""
+    stdout = sys.stdout
     try:
         status = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("klpkit: interrupted", err=True)
-        status = 130
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _say("klpkit: interrupted")
+        return EXIT_SIGNAL + signal.SIGINT
+    except _Ended as error:
+        return error.status
     except click.ClickException as error:
         error.show()
-        status = error.exit_code
+        return error.exit_code
     except KlpkitError as error:
-        click.echo(f"klpkit: {error}", err=True)
-        status = error.exit_code
+        _say(f"klpkit: {error}")
+        return error.exit_code
     except BrokenPipeError:
-        # The reader of a pipe has seen enough; close quietly as other filters do.
-        sys.stderr.close()
-        status = 141
+        return _broken_pipe()
+    except OSError as error:
+        return _unwritable(error)
+    except SystemExit:
+        # click ends shell completion like this, and after a broken pipe, whose stream it wraps.
+        if sys.stdout is stdout:
+            raise
+        return _broken_pipe()
     except Exception:
+        import logging
+
         logging.getLogger("klpkit").critical("this is a bug in klpkit; please report it", exc_info=True)
-        status = EXIT_BUG
-    sys.exit(status if isinstance(status, int) else 0)
+        return EXIT_BUG
+    return status if isinstance(status, int) else 0
+
+
+def _have_streams() -> None:
+    """Stand-ins for standard streams that the caller closed: writing to them fails like on any closed file."""
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            # Read-only, and kept at that number: no file opened later may take its place and be written to.
+            os.dup2(os.open(os.devnull, os.O_RDONLY), number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise _Ended(number)
+
+
+def _broken_pipe() -> int:
+    """The reader of a pipe has seen enough; close quietly as other filters do."""
+    _silence(sys.stdout)
+    return EXIT_SIGNAL + signal.SIGPIPE
+
+
+def _unwritable(error: OSError) -> int:
+    """The machine can't do what is needed: a full disk, a folder that may not be read, a closed stream."""
+    if error.filename is None:
+        _silence(sys.stdout)
+        _say(f"klpkit: can't write the answer: {error.strerror or error}\n  free some space or write it elsewhere")
+    else:
+        _say(f"klpkit: {error.filename}: {error.strerror}\n  free some space, or ask for the right to use it")
+    return EXIT_ENVIRONMENT
+
+
+def _silence(stream: object) -> None:
+    """Let what `stream` still holds go nowhere, so that the interpreter does not complain when it ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())  # type: ignore[attr-defined]
+    os.close(null)
+
+
+def _say(text: str) -> None:
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        # Nobody can be told; the exit code says the rest.
+        _silence(sys.stderr)
