@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -114,3 +115,31 @@ def test_writers_at_the_same_time_leave_one_whole_file(tmp_path: Path) -> None:
     assert len(content) == 100_000
     assert len(set(content)) == 1
     assert list(tmp_path.glob(".x*")) == []
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("folder/file")
+    with atomic_write(link) as stream:
+        stream.write("new")
+    assert link.is_symlink()
+    assert (tmp_path / "folder" / "file").read_text() == "new"
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    heard: list[str] = []
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_text()))
+    reader.start()
+    with atomic_write(pipe) as stream:
+        stream.write("through")
+    reader.join()
+    assert heard == ["through"]
+    assert pipe.is_fifo()
+
+
+def test_a_folder_can_not_be_written(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentLackError, match="Is a directory"), atomic_write(tmp_path) as stream:
+        stream.write("x")

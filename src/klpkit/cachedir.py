@@ -15,6 +15,10 @@ from typing import IO, Any, Literal, overload
 from klpkit.errors import EnvironmentLackError
 
 
+# An open stream under a name: even where it is a file, others hold it open and go on writing to it.
+_STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
+
+
 def cache_dir(*parts: str) -> Path:
     """The folder `parts` below klpkit's cache, made if it does not exist.
 
@@ -44,9 +48,23 @@ def atomic_write(path: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]
     """Open a new file that takes the place of `path` only when the block ends without an error.
 
     The content is flushed to disk first, so that neither a full disk, a crash nor an interrupt can leave half
-    a result under the final name.  Raises `EnvironmentLackError` where writing fails.
+    a result under the final name.  A link stays one: the file that it leads to is replaced.  What is no regular
+    file (a device, a pipe) is written to as it is.  Raises `EnvironmentLackError` where writing fails.
     """
-    return _atomic_write(path, mode)
+    if (path.exists() and not path.is_file()) or str(path).startswith(_STREAMS):
+        return _plain_write(path, mode)
+    return _atomic_write(path.resolve(), mode)
+
+
+@contextmanager
+def _plain_write(path: Path, mode: str) -> Iterator[IO[Any]]:
+    try:
+        with open(path, mode) as stream:
+            yield stream
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 @contextmanager
@@ -68,12 +86,16 @@ def _atomic_write(path: Path, mode: str) -> Iterator[IO[Any]]:
         # A failed write names no file; an error about some other file is the caller's own.
         if inside and error.filename is not None:
             raise
-        raise EnvironmentLackError(
-            f"can't write {path}: {error.strerror}", hint="free some space or choose another place"
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         if temporary:
             os.unlink(temporary)
+
+
+def _unwritable(path: Path, error: OSError) -> EnvironmentLackError:
+    return EnvironmentLackError(
+        f"can't write {path}: {error.strerror}", hint="free some space or choose another place"
+    )
 
 
 def _umask() -> int:
