@@ -14,7 +14,6 @@ from typing import IO, Any, Literal, overload
 
 from klpkit.errors import EnvironmentLackError
 
-
 # An open stream under a name: even where it is a file, others hold it open and go on writing to it.
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 
