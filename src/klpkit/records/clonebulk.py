@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from klpkit.records._clonebatch import MARGIN, BadDumpsError, Batch, batches
+from klpkit.records._clonebatch import MARGIN, NEWLINE, BadDumpsError, Batch, batches
 from klpkit.records._clonefields import (
     Lines,
     Numbering,
@@ -68,7 +68,7 @@ class _Pool:
     """All strings of a reading, each once; index 0 is the empty one."""
 
     def __init__(self) -> None:
-        self._index = HashIndex(1 << 16)
+        self._index = HashIndex(1 << 18)
         self._parts: list[bytes] = []
         self._lengths: list[Offsets] = []
         self.intern_all([b""])
@@ -83,18 +83,28 @@ class _Pool:
     def intern(self, data: Bytes, starts: Offsets, ends: Offsets, hashes: Hashes | None = None) -> Ids:
         """The indices of the strings in the spans of `data`, whose `_span_hashes` may be known."""
         ids, fresh = self._index.insert(_span_hashes(data, starts, ends) if hashes is None else hashes)
-        view = memoryview(data.data)
-        spans = zip(starts[fresh].tolist(), ends[fresh].tolist(), strict=True)
-        self._parts += [view[start:end].tobytes() for start, end in spans]
-        self._lengths.append((ends - starts)[fresh])
+        self._append(data, starts[fresh], ends[fresh] - starts[fresh])
         return ids
 
-    def text(self, index: int) -> str:
-        return self._parts[index].decode(errors="surrogateescape")
+    def intern_few(self, data: Bytes, starts: Offsets, ends: Offsets) -> Ids:
+        """The same for spans that are nearly all repetitions: sooner, because a small table does most of it."""
+        hashes = _span_hashes(data, starts, ends)
+        ids, fresh = HashIndex().insert(hashes)
+        return self.intern(data, starts[fresh], ends[fresh], hashes[fresh])[ids]
+
+    def _append(self, data: Bytes, starts: Offsets, lengths: Offsets) -> None:
+        """Add strings to the pool, each with a line feed behind it."""
+        sizes = lengths + 1
+        stops = np.cumsum(sizes)
+        total = int(stops[-1]) if len(stops) else 0
+        text = data[np.arange(total) + np.repeat(starts - (stops - sizes), sizes)]
+        text[stops - 1] = NEWLINE
+        self._parts.append(text.tobytes())
+        self._lengths.append(sizes)
 
     def strings(self) -> Strings:
-        lengths = np.concatenate(self._lengths) + 1
-        return Strings.from_bytes(b"\n" + b"\n".join(self._parts) + b"\n", 1 + np.cumsum(lengths) - lengths)
+        sizes = np.concatenate(self._lengths)
+        return Strings.from_bytes(b"\n" + b"".join(self._parts), 1 + np.cumsum(sizes) - sizes)
 
 
 def _span_hashes(data: Bytes, starts: Offsets, ends: Offsets) -> Hashes:
@@ -120,19 +130,22 @@ class _Columns:
             parts.clear()
 
 
-def _named(dump: Ids, names: Hashes, removed_dump: Ids, removed_names: Hashes) -> Flags:
-    """Which of the removed nodes, in no clone record, have a symbol that a clone record of their dump names.
+class _Symbols:
+    """The symbols that the clone records of a batch name, told apart by dump; `dump` and `names` are theirs."""
 
-    They are inlined copies, which GCC numbers and drops without a clone record; they say nothing about the
-    function that carries the symbol.
-    """
-    shares = Shares(dump)
-    keys = mix_numbers(dump, names)
-    symbols = HashIndex(len(dump))
-    symbols.insert(keys, shares.near(dump, keys))
-    keys = mix_numbers(removed_dump, removed_names)
-    flags: Flags = symbols.find(keys, shares.near(removed_dump, keys)) >= 0
-    return flags
+    def __init__(self, dump: Ids, names: Hashes) -> None:
+        self._shares = Shares(dump)
+        self._index = HashIndex(len(dump))
+        keys = mix_numbers(dump, names)
+        ids, first = self._index.insert(keys, self._shares.near(dump, keys))
+        # The first function with the symbol of each.
+        self.leader = first[ids].astype(np.int32)
+
+    def has(self, dump: Ids, names: Hashes) -> Flags:
+        """Which of the symbols `names` in `dump` there are."""
+        keys = mix_numbers(dump, names)
+        flags: Flags = self._index.find(keys, self._shares.near(dump, keys)) >= 0
+        return flags
 
 
 class _Accumulator:
@@ -196,14 +209,17 @@ class _Accumulator:
         names = self._names(batch, lines.marks, known)
         fields = self._fields(batch, lines.marks, known, names)
         stranger_names = self._names(batch, lines.marks, strangers)
-        new = ~_named(known.dump, names, strangers.dump, stranger_names)
+        symbols = _Symbols(known.dump, names)
+        # Others are inlined copies, which GCC numbers and drops without a clone record; they say nothing about
+        # the function that carries the symbol.
+        new = ~symbols.has(strangers.dump, stranger_names)
         strange_fields = self._fields(batch, lines.marks, strangers, stranger_names, new)
         body, user = rows[0:mentions:2], rows[1:mentions:2]
         causes, unknown = self._causes(batch, lines, fields.symbol[body] == fields.symbol[user])
 
         removed = np.zeros(len(fresh), dtype=np.bool_)
         removed[rows[mentions:]] = True
-        self._add_effects(body, user, causes, self._twins(batch, known.dump, fields))
+        self._add_effects(body, user, causes, self._twins(batch, known.dump, fields, symbols.leader))
         self._add_functions(batch, known.dump, fields, removed[:count])
         self._add_functions(batch, strangers.dump[new], strange_fields, removed[count:][new])
         self._unknown.update(unknown)
@@ -221,7 +237,7 @@ class _Accumulator:
             records, names, line, column = records.pick(wanted), names[wanted], line[wanted], column[wanted]
         at = records.before
         symbol = self._pool.intern(batch.data, records.start, marks[at + 1], names)
-        file = self._pool.intern(batch.data, marks[at + 2] + 1, marks[at + 3])
+        file = self._pool.intern_few(batch.data, marks[at + 2] + 1, marks[at + 3])
         return _Fields(symbol, records.order, file, line, column)
 
     def _causes(self, batch: Batch, lines: Lines, same_symbol: Flags) -> tuple[Codes, Counter[str]]:
@@ -231,11 +247,11 @@ class _Accumulator:
         inline = (end - start == 11) & (words[start] == _INLINING) & (words[start + 3] == _INING_TO)
         causes = np.full(len(start), cause_code("inline"), dtype=np.uint8)
         others = np.flatnonzero(~inline)
-        ids = self._pool.intern(batch.data, start[others], end[others])
+        ids, fresh = HashIndex().insert(_span_hashes(batch.data, start[others], end[others]))
         unknown: Counter[str] = Counter()
-        for word_id in np.unique(ids).tolist():
+        for word_id, first in enumerate(others[fresh].tolist()):
             which = others[ids == word_id]
-            word = self._pool.text(word_id)
+            word = batch.data[start[first] : end[first]].tobytes().decode(errors="surrogateescape")
             if not word:
                 raise BadDumpsError(lines.clone_dump[which])
             # Whether the symbols are equal is all that matters about them.
@@ -246,18 +262,18 @@ class _Accumulator:
                 unknown[word] += len(which)
         return causes, unknown
 
-    def _twins(self, batch: Batch, dump: Ids, fields: _Fields) -> tuple[Ids, Ids]:
-        """Pairs of rows that are one function: the first node of a symbol, and each further one.
+    def _twins(self, batch: Batch, dump: Ids, fields: _Fields, leader: Ids) -> tuple[Ids, Ids]:
+        """Pairs of rows that are one function: the first node of a symbol (`leader`), and each further one.
 
         In one unit's dump a symbol is one function, whatever its orders: GCC makes a node of a copy that it
         inlined, and records what was inlined into the function under the first node only.  At link time
         several units' statics share a symbol, so there the place in the source must be the same, too.
         """
-        linked = self._linked[batch.first_unit + dump]
-        place = [np.where(linked, column, 0) for column in (fields.file, fields.line, fields.column)]
-        keys = mix_numbers(dump, fields.symbol, *place)
-        ids, first = HashIndex(len(dump)).insert(keys, Shares(dump).near(dump, keys))
-        leader = first[ids].astype(np.int32)
+        linked = np.flatnonzero(self._linked[batch.first_unit + dump])
+        if len(linked):
+            places = [column[linked] for column in (fields.file, fields.line, fields.column)]
+            ids, first = HashIndex().insert(mix_numbers(dump[linked], fields.symbol[linked], *places))
+            leader[linked] = linked[first][ids]
         twins = np.flatnonzero(leader != np.arange(len(dump)))
         return leader[twins], twins.astype(np.int32)
 
