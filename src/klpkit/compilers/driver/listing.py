@@ -53,10 +53,11 @@ def text(
     `functions` are the symbols that have code, None where no object told.
     """
     seeds = _seeds(effects, function, sources)
-    lines = [line for seed in seeds for line in _lines(unit, effects, functions, seed)]
+    name, shown = _clean(unit), _Shown(functions)
+    lines = [line for seed in seeds for line in _lines(name, effects, shown, seed)]
     if not lines:
         return ""
-    return "\n".join([f"{HEADER}\t{_clean(unit)}\t{level}", *lines, ""])
+    return "\n".join([f"{HEADER}\t{name}\t{level}", *lines, ""])
 
 
 def _seeds(effects: Effects, function: str, sources: Collection[str]) -> list[Key]:
@@ -84,14 +85,28 @@ def _is(path: str, file: str) -> bool:
     return whole.endswith("/" + file) or whole == os.path.realpath(file)
 
 
-def _lines(unit: str, effects: Effects, functions: Collection[str] | None, seed: Key) -> Iterator[str]:
-    first = (_clean(unit), _clean(seed[0]), place(seed))
-    yield "\t".join((*first, _clean(seed[0]), place(seed), "self", how(seed[0], functions), "-"))
+class _Shown(dict["Key", tuple[str, str, str]]):
+    """The fields of each function, made once: (symbol, place, how)."""
+
+    def __init__(self, functions: Collection[str] | None) -> None:
+        super().__init__()
+        self._functions = functions
+
+    def __missing__(self, key: Key) -> tuple[str, str, str]:
+        self[key] = fields = (_clean(key[0]), place(key), how(key[0], self._functions))
+        return fields
+
+
+def _lines(unit: str, effects: Effects, shown: _Shown, seed: Key) -> Iterator[str]:
+    symbol, where, way = shown[seed]
+    first = f"{unit}\t{symbol}\t{where}\t"
+    yield f"{first}{symbol}\t{where}\tself\t{way}\t-"
     for user, cause, chain in effects.impacted(seed):
-        via = ",".join(_clean(key[0]) for key in chain[1:-1]) or "-"
+        symbol, where, way = shown[user]
+        via = ",".join([shown[key][0] for key in chain[1:-1]]) or "-"
         excuse = effects.excused.get(chain[-2]) if cause == "inline" else None
-        shown = f"{cause}({excuse})" if excuse else cause
-        yield "\t".join((*first, _clean(user[0]), place(user), shown, how(user[0], functions), via))
+        step = f"{cause}({excuse})" if excuse else cause
+        yield f"{first}{symbol}\t{where}\t{step}\t{way}\t{via}"
 
 
 def how(symbol: str, functions: Collection[str] | None) -> str:
