@@ -31,6 +31,12 @@ FORMATS = ("text", "json")
     metavar="FILE",
     help="Module.symvers: which module owns a symbol.",
 )
+@click.option(
+    "--dumps",
+    type=(click.Path(path_type=Path, exists=True), click.Path(path_type=Path, exists=True)),
+    metavar="ORIGINAL PATCHED",
+    help="Clone dumps of both sides, or their folders, if not beside the objects.",
+)
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page as well.")
 @click.option("--all", "everything", is_flag=True, help="For trees: a line for unchanged objects too.")
 @click.option(
@@ -42,6 +48,7 @@ def command(
     form: str,
     instructions: bool,
     symvers: Path | None,
+    dumps: tuple[Path, Path] | None,
     html: Path | None,
     everything: bool,
     jobs: int | None,
@@ -61,19 +68,25 @@ def command(
     if original.is_dir():
         if instructions:
             raise click.UsageError("--instructions goes with two objects, not with folders")
-        failed = _trees(original, patched, form, html, everything, jobs, symvers)
+        failed = _trees(original, patched, form, html, everything, jobs, symvers, dumps)
     else:
-        failed = _objects(original, patched, form, html, instructions, symvers)
+        failed = _objects(original, patched, form, html, instructions, symvers, dumps)
     if failed:
         sys.exit(1)
 
 
 def _objects(
-    original: Path, patched: Path, form: str, html: Path | None, instructions: bool, symvers: Path | None
+    original: Path,
+    patched: Path,
+    form: str,
+    html: Path | None,
+    instructions: bool,
+    symvers: Path | None,
+    dumps: tuple[Path, Path] | None,
 ) -> bool:
     from klpkit.diff import Verdict
 
-    diff, views = _compared(original, patched, instructions, symvers)
+    diff, views = _compared(original, patched, instructions, symvers, dumps)
     if form == "json":
         from klpkit.report.diff_json import write_diff_json
 
@@ -89,14 +102,18 @@ def _objects(
 
 
 def _compared(
-    original: Path, patched: Path, instructions: bool, symvers: Path | None
+    original: Path,
+    patched: Path,
+    instructions: bool,
+    symvers: Path | None,
+    dumps: tuple[Path, Path] | None,
 ) -> tuple[ObjectDiff, dict[str, list[Row | None]]]:
     from klpkit.diff.engine import diff_files, diff_with_instructions, read_symvers
 
     owners = read_symvers(symvers) if symvers else {}
     if not instructions:
-        return diff_files(original, patched, symbol_owners=owners), {}
-    return diff_with_instructions(original, patched, symbol_owners=owners)
+        return diff_files(original, patched, symbol_owners=owners, dumps=dumps or (None, None)), {}
+    return diff_with_instructions(original, patched, symbol_owners=owners, dumps=dumps or (None, None))
 
 
 def _trees(
@@ -107,6 +124,7 @@ def _trees(
     everything: bool,
     jobs: int | None,
     symvers: Path | None,
+    dumps: tuple[Path, Path] | None,
 ) -> bool:
     from klpkit.diff import Verdict
     from klpkit.diff.engine import read_symvers
@@ -124,7 +142,7 @@ def _trees(
                 write_line(compared, out)
 
         owners = read_symvers(symvers) if symvers else {}
-        tree = diff_trees(original, patched, jobs=jobs, done=done, symbol_owners=owners)
+        tree = diff_trees(original, patched, jobs=jobs, done=done, symbol_owners=owners, dumps=dumps)
     if form == "json":
         write_tree_json(tree, sys.stdout)
     else:

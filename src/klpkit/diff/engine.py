@@ -17,18 +17,33 @@ from klpkit.elf import ElfFile
 from klpkit.errors import FormatError, RefusedError, UserError
 
 if TYPE_CHECKING:
+    from klpkit.diff.bodies import DumpPaths
     from klpkit.diff.instructions import Row
 
 
 def diff_files(
-    original: Path | str, patched: Path | str, *, symbol_owners: Mapping[str, str] | None = None
+    original: Path | str,
+    patched: Path | str,
+    *,
+    symbol_owners: Mapping[str, str] | None = None,
+    dumps: DumpPaths = (None, None),
 ) -> ObjectDiff:
     """What changed between two objects, and whether a live patch can carry it.
 
     `symbol_owners` says which module exports a symbol (`vmlinux` for the kernel itself), as `Module.symvers` does.
-    `FormatError` for broken files, `RefusedError` for objects that can't be compared.
+    `dumps` are the clone dumps of both sides, or their folders, where they don't lie beside the objects; they only
+    add reasons.  `FormatError` for broken files, `RefusedError` for objects that can't be compared.
     """
-    return diff_elf(ElfFile.open(original), ElfFile.open(patched), symbol_owners=symbol_owners)
+    diff = diff_elf(ElfFile.open(original), ElfFile.open(patched), symbol_owners=symbol_owners)
+    return _with_bodies(diff, original, patched, dumps)
+
+
+def _with_bodies(diff: ObjectDiff, original: Path | str, patched: Path | str, dumps: DumpPaths) -> ObjectDiff:
+    if not diff.changed:
+        return diff
+    from klpkit.diff.bodies import with_bodies
+
+    return with_bodies(diff, Path(original), Path(patched), dumps)
 
 
 def diff_elf(original: ElfFile, patched: ElfFile, *, symbol_owners: Mapping[str, str] | None = None) -> ObjectDiff:
@@ -68,7 +83,11 @@ def comparison(original: ElfFile, patched: ElfFile) -> Comparison:
 
 
 def diff_with_instructions(
-    original: Path | str, patched: Path | str, *, symbol_owners: Mapping[str, str] | None = None
+    original: Path | str,
+    patched: Path | str,
+    *,
+    symbol_owners: Mapping[str, str] | None = None,
+    dumps: DumpPaths = (None, None),
 ) -> tuple[ObjectDiff, dict[str, list[Row | None]]]:
     """`diff_files`, and for each changed function both versions side by side."""
     from klpkit.diff.instructions import side_by_side
@@ -83,4 +102,4 @@ def diff_with_instructions(
         name = both.name_of(row)
         if row < both.split and partner >= 0 and name in changed:
             views[name] = side_by_side(both.original, row, both.patched, partner - both.split)
-    return diff, views
+    return _with_bodies(diff, original, patched, dumps), views

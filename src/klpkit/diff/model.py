@@ -41,6 +41,10 @@ class Cause(StrEnum):
     """What a special section says of its code differs."""
     PART = "part"
     """Its cold part or what stands before its entry differs."""
+    BODY = "body"
+    """It inlines or clones another function that changed, or no longer does; from clone dumps."""
+    SOURCE = "source"
+    """Its source text differs; from clone dumps and both source trees."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,11 @@ def diff_trees(
     jobs: int | None = None,
     done: Callable[[Compared], None] | None = None,
     symbol_owners: Mapping[str, str] | None = None,
+    dumps: tuple[Path, Path] | None = None,
 ) -> TreeDiff:
     """Compare every `*.o` below `original` with the one of the same path below `patched`.
 
+    `dumps` are trees like both with the clone dumps, where they don't lie beside the objects.
     `done` is called in this process for each object as its turn comes.  `UserError` where there is no object.
     """
     left, right = _objects(original), _objects(patched)
@@ -62,7 +64,7 @@ def diff_trees(
         raise UserError(f"{original} and {patched} hold no objects", hint="name folders with *.o files")
     jobs = min(jobs or default_jobs(), len(paths))
     owners = dict(symbol_owners or {})
-    work = [_Work(original, patched, path, path in left, path in right, owners) for path in paths]
+    work = [_Work(original, patched, path, path in left, path in right, owners, dumps) for path in paths]
     if jobs == 1:
         return TreeDiff(str(original), str(patched), tuple(_told(map(_compared, work), done)))
     with ProcessPoolExecutor(jobs) as pool:
@@ -91,6 +93,7 @@ class _Work:
     left: bool
     right: bool
     symbol_owners: Mapping[str, str]
+    dumps: tuple[Path, Path] | None
 
 
 def _compared(work: _Work) -> Compared:
@@ -105,7 +108,9 @@ def _compared(work: _Work) -> Compared:
 
     try:
         sides = Path(work.original, path), Path(work.patched, path)
-        return Compared(path, diff_files(*sides, symbol_owners=work.symbol_owners))
+        above = Path(path).parent
+        dumps = (work.dumps[0] / above, work.dumps[1] / above) if work.dumps else (None, None)
+        return Compared(path, diff_files(*sides, symbol_owners=work.symbol_owners, dumps=dumps))
     except RefusedError as error:
         return Compared(path, slug=error.slug, problem=str(error))
     except KlpkitError as error:
