@@ -125,11 +125,86 @@ def test_dumps_and_the_objects_beside_them_answer_alike(project: Path) -> None:
     assert len(dumps) == 2
     found = sources.from_dumps(dumps, ["slow"]).ask(["slow"])
     assert {"slow", "slow.constprop.0", "entry", "other"} == {item.function.symbol for item in found.impacted}
-    assert found.warnings == ()
+    assert found.warnings == (sources.SILENT_DUMPS,)
     (project / "core.o").unlink()
     found = sources.from_dumps(dumps, ["slow"]).ask(["slow"])
     assert {item.function.symbol for item in found.impacted} == {"slow", "slow.constprop.0"}
     assert any("callers of clones" in text for text in found.warnings)
+
+
+NARROWED_C = """static int __attribute__((noinline)) narrow(int why) { volatile int sink = why; return sink + why; }
+int first(int value) { return narrow(value & 1); }
+int second(int value) { return narrow(value & 3) + 1; }
+"""
+
+
+def built_with_dumps(folder: Path, *flags: str) -> Path:
+    """One unit whose build left dumps beside the object."""
+    (folder / "narrow.c").write_text(NARROWED_C)
+    argv = ["gcc", "-O2", "-c", "narrow.c", "-o", "narrow.o"]
+    subprocess.run([*argv, *flags, "-dumpdir", ""], cwd=folder, check=True)
+    entry = {"directory": str(folder), "file": "narrow.c", "arguments": argv, "output": "narrow.o"}
+    (folder / "compile_commands.json").write_text(json.dumps([entry]))
+    return folder
+
+
+@pytest.mark.parametrize("flags", [(), ("-fdump-ipa-clones",), ("-fdump-ipa-clones", "-fdump-ipa-cp")])
+def test_dumps_that_lie_in_the_tree_make_no_answer_smaller(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    # `narrow` takes the arguments of its callers for granted, which clone dumps do not say.
+    assert {"first", "narrow"} <= listed(built_with_dumps(tmp_path, *flags), "first").keys()
+
+
+def test_argument_dumps_beside_clone_dumps_are_read(tmp_path: Path) -> None:
+    built_with_dumps(tmp_path, "-fdump-ipa-clones", "-fdump-ipa-cp")
+    found = sources.from_dumps([str(tmp_path)], ["first"]).ask(["first"])
+    assert {item.function.symbol for item in found.impacted} == {"first", "narrow"}
+    assert found.evidence == ("clone dumps", "IPA-CP dumps", "objects")
+
+
+def test_an_image_without_symbols_says_that_nothing_is_known_of_its_code(project: Path) -> None:
+    for line in (
+        "gcc -O2 -g -shared -fPIC core.c user.c -o whole",
+        "objcopy --only-keep-debug whole only-debug",
+        "strip whole -o stripped",
+    ):
+        subprocess.run(shlex.split(line), cwd=project, check=True)
+    evidence = sources.from_image(project / "stripped", debug=project / "only-debug")
+    found = evidence.ask(["folded"])
+    assert {item.patchability.how for item in found.impacted} == {How.UNKNOWN}
+    assert any("no symbols" in text for text in found.warnings)
+
+
+def test_a_boot_image_is_known_as_such(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(bytes(0x202) + b"HdrS" + bytes(100))
+    with pytest.raises(UserError, match="vmlinux of the same build"):
+        sources.from_image(tmp_path / "vmlinuz")
+
+
+def test_a_function_may_be_missing_because_lines_were_left_out(tmp_path: Path) -> None:
+    built_with_dumps(tmp_path, "-fdump-ipa-clones")
+    dump = tmp_path / "broken.c.000i.ipa-clones"
+    dump.write_text("no record\n")
+    with pytest.raises(UserError, match="1 malformed line left out"):
+        sources.from_dumps([str(dump)], ["absent"], lenient=True)
+    every = EveryAnswer(sources.all_of_dumps([str(dump)], lenient=True))
+    assert any("1 malformed line" in text for text in every.warnings)
+
+
+def test_a_file_may_be_named_by_its_absolute_path(project: Path) -> None:
+    assert listed(project, f"{project}/core.c:folded") == listed(project, "core.c:folded")
+
+
+def test_places_are_told_relative_to_the_source_tree(tmp_path: Path) -> None:
+    source, build = tmp_path / "src", tmp_path / "out"
+    (source / "sub").mkdir(parents=True)
+    build.mkdir()
+    (source / "sub" / "narrow.c").write_text("static int g(int x) { return x; }\nint f(int x) { return g(x); }\n")
+    (build / "source").symlink_to(source)
+    argv = ["gcc", "-O2", "-c", f"{source}/sub/narrow.c", "-fdump-ipa-clones", "-o", "narrow.o", "-dumpdir", ""]
+    subprocess.run(argv, cwd=build, check=True)
+    for evidence in (sources.from_dumps([str(build)], ["g"]), sources.all_of_dumps([str(build)])):
+        found = evidence.ask([f"{source}/sub/narrow.c:g"])
+        assert [str(item.function.location) for item in found.impacted] == ["sub/narrow.c:1", "sub/narrow.c:2"]
 
 
 def test_every_answer_is_the_answer_that_one_question_gets(project: Path) -> None:

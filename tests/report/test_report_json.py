@@ -163,4 +163,4 @@ def test_all_answers_are_one_sorted_document_with_an_answer_a_line(small: Impact
 def test_no_answers_are_still_a_document() -> None:
     stream = io.StringIO()
     write_all_json({}, stream)
-    assert json.loads(stream.getvalue()) == {"schema": ALL_SCHEMA, "answers": []}
+    assert json.loads(stream.getvalue()) == {"schema": ALL_SCHEMA, "evidence": [], "warnings": [], "answers": []}

@@ -187,9 +187,9 @@ def _print_all(evidence: Evidence, form: str) -> None:
 
     answers = EveryAnswer(evidence)
     if form == "json":
-        report.write_all_json(answers, sys.stdout)
+        report.write_all_json(answers, sys.stdout, warnings=answers.warnings, evidence=answers.kinds)
     else:
-        report.write_trees(answers, report.sheet())
+        report.write_trees(answers, report.sheet(), warnings=answers.warnings, evidence=answers.kinds)
 
 
 def _write_page(answer: ImpactAnswer, path: Path) -> None:

@@ -65,7 +65,7 @@ class Evidence:
                 rows += find_functions(self.table, spec)
             except UserError as error:
                 if spec not in lost:
-                    raise
+                    raise not_found(error, self.table) from None
                 warnings.append(f"{spec} leaves no trace in what was compiled: {error.message}")
         if not rows:
             raise UserError("none of the functions is in what was compiled", hint="\n  ".join(warnings))
@@ -86,11 +86,21 @@ class Evidence:
         return known
 
 
+def not_found(error: UserError, table: EffectTable) -> UserError:
+    """`error` with what `table` lacks, which may be why a function was not found in it."""
+    return UserError(error.message, hint="\n  ".join([error.hint, *table.warnings]))
+
+
 class EveryAnswer(Mapping[Function, ImpactAnswer]):
-    """The answers for all functions of `evidence`, each made when it is looked at."""
+    """The answers for all functions of `evidence`, each made when it is looked at.
+
+    What holds for all of them is said once: `kinds` of evidence, and `warnings` on what may be missing.
+    """
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
+        self.kinds = evidence.kinds
+        self.warnings = tuple(dict.fromkeys((*evidence.table.warnings, *evidence.warnings)))
         self._graph = Graph(evidence.table)
         _, first = np.unique(self._graph.node_of, return_index=True)
         self._rows = {evidence.table.function(row): row for row in first.tolist()}

@@ -123,8 +123,8 @@ class _Assessor:
             found = self._present(renamed[0], self._positions[renamed[0]])
             note = f"its symbol is {renamed[0]}"
             return replace(found, notes=(note, *found.notes))
-        note = f"only copies of it are left: {', '.join(sorted(left))}" if left else "no code of its own is left"
-        return Patchability(How.GONE, owner=self._owner, notes=(f"{note}; patch the functions that use it",))
+        notes = (f"only copies of it are left: {', '.join(sorted(left))}",) if left else ()
+        return Patchability(How.GONE, owner=self._owner, notes=notes)
 
     def _present(self, symbol: str, positions: list[int]) -> Patchability:
         traces = [self._sites.traced(position) for position in positions]

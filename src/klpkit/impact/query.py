@@ -55,7 +55,10 @@ def source_of_unit(unit: str) -> str:
 
 
 def _ends_with(path: str, end: str) -> bool:
+    """Whether `end` is the end of `path`; or an absolute path that ends with `path`, which is relative."""
     end = end.removeprefix("./")
+    if end.startswith("/") and not path.startswith("/"):
+        return bool(path) and end.endswith("/" + path.removeprefix("./"))
     return path == end or path.endswith("/" + end.removeprefix("/"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,20 @@ from klpkit.build.replays import Replayed, replay
 from klpkit.build.tree import BuildTree
 from klpkit.compilers.flagstate import flag_state, passes_on
 from klpkit.compilers.probe import identify
-from klpkit.errors import UserError
+from klpkit.errors import EnvironmentLackError, UserError
 from klpkit.impact.concerned import concerned_units
 from klpkit.impact.evidence import Evidence
-from klpkit.impact.units import RECORD_FLAGS, UnitEvidence, UnitFiles, read_unit, together
+from klpkit.impact.units import (
+    BUILD_DUMPS,
+    RECORD_FLAGS,
+    UnitEvidence,
+    UnitFiles,
+    dumps_beside,
+    read_unit,
+    together,
+)
 from klpkit.programs import parallel
+from klpkit.records.clones import DUMP_SUFFIX
 
 Progress = Callable[[int, int], None]
 """Called with how many units are done and how many there are."""
@@ -43,8 +53,9 @@ def from_build(
 ) -> Iterator[Evidence]:
     """Evidence from the units of `tree` that the functions `specs` (`name`, `file:name`) concern.
 
-    Clone dumps that lie in the tree are read; a unit without them is replayed with its compiler's records on,
-    in a folder that lives as long as the block.  Errors are those of `concerned_units` and of a replay.
+    Clone and IPA-CP dumps that lie in the tree are read; a unit that lacks one of them is replayed with its
+    compiler's records on, in a folder that lives as long as the block.  Errors are those of `concerned_units` and
+    of a replay.
     """
     said = list(warnings)
     units: dict[Path, TranslationUnit] = {}
@@ -89,10 +100,13 @@ def _files(tree: BuildTree, unit: TranslationUnit, workdir: Path) -> UnitFiles:
     """The records and the object of `unit`: the tree's own where they are there, else those of a replay."""
     name = _name(tree, unit)
     base = f"{tree.source}/" if tree.source else ""
-    lying = _lying_dump(unit)
-    if lying is not None:
-        return UnitFiles(name, (lying,), unit.object, unit.owner, base)
+    lying = _lying_dumps(unit)
+    if lying:
+        return UnitFiles(name, lying, unit.object, unit.owner, base)
     if unit.kind not in RECORD_FLAGS:
+        program = unit.compiler[0]
+        if shutil.which(program) is None and not (unit.directory / program).exists():
+            raise EnvironmentLackError(f"{program}: compiler not found", hint="install it or put it on PATH")
         raise UserError(
             f"{' '.join(unit.compiler)} is neither GCC nor Clang", hint="klpkit knows the records of these two"
         )
@@ -114,13 +128,18 @@ def _name(tree: BuildTree, unit: TranslationUnit) -> str:
     return str(unit.source)
 
 
-def _lying_dump(unit: TranslationUnit) -> Path | None:
-    """The clone dump that the build itself left beside the object, where it is as new as what it tells of."""
-    dump = unit.object.with_name(f"{unit.source.name}.000i.ipa-clones")
+def _lying_dumps(unit: TranslationUnit) -> tuple[Path, ...]:
+    """The dumps that the build itself left beside the object, where they are as new as what they tell of.
+
+    None at all where one kind is missing: clone dumps alone are silent about arguments taken for granted.
+    """
+    dumps = dumps_beside(unit.object.with_name(f"{unit.source.name}.000i{DUMP_SUFFIX}"))
+    if len(dumps) < len(BUILD_DUMPS):
+        return ()
     try:
-        made = dump.stat().st_mtime_ns
         newest = max(path.stat().st_mtime_ns for path in (unit.source, *unit.headers))
         # A dump is finished before its object is.
-        return dump if newest <= made <= unit.object.stat().st_mtime_ns else None
+        finished = unit.object.stat().st_mtime_ns
+        return dumps if all(newest <= path.stat().st_mtime_ns <= finished for path in dumps) else ()
     except FileNotFoundError:
-        return None
+        return ()

@@ -5,6 +5,7 @@ The functions of all of them are called by one unit name, so that what they say 
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 CP_SUFFIX = ".cp"
 REMARKS_SUFFIX = ".opt.yaml"
+
+# The kinds of dumps that GCC leaves beside an object where the build asks for them.
+BUILD_DUMPS = (DUMP_SUFFIX, CP_SUFFIX)
 
 # Compiler family → the flags that make a replay leave its records behind.
 RECORD_FLAGS = {
@@ -85,6 +89,17 @@ def read_unit(files: UnitFiles, *, lenient: bool = False) -> UnitEvidence:
     return UnitEvidence(files.name, concat(tables, unit_key=str), code, tuple(kinds))
 
 
+def dumps_beside(clones: Path) -> tuple[Path, ...]:
+    """The clone dump `clones` (`X.c.000i.ipa-clones`) and the IPA-CP dump of the same unit, where they exist.
+
+    Passes are numbered anew in each version of GCC; the latest of several IPA-CP dumps counts.
+    """
+    stem = clones.name.removesuffix(DUMP_SUFFIX).rpartition(".")[0]
+    others = clones.parent.glob(f"{glob.escape(stem)}.*i{CP_SUFFIX}")
+    latest = sorted(others, key=lambda path: path.stat().st_mtime_ns)[-1:]
+    return tuple(path for path in (clones, *latest) if path.exists())
+
+
 def together(parts: Sequence[UnitEvidence], warnings: Iterable[str]) -> Evidence:
     """One evidence of several units, whose functions stay apart."""
     code = {part.name: part.code for part in parts}
@@ -99,20 +114,23 @@ def _ending(paths: Sequence[Path], suffix: str) -> list[Path]:
 
 def _in_unit(table: EffectTable, unit: str, base: str) -> EffectTable:
     """`table`, all of whose functions come from one unit, called `unit`, and with paths relative to `base`."""
+    moved = below(table, base)
+    return replace(moved, unit=np.full(table.function_count, moved.strings.add(unit), dtype=np.int32))
+
+
+def below(table: EffectTable, base: str) -> EffectTable:
+    """`table` with places in sources relative to `base`, a folder and `/`; those elsewhere stay as they are."""
     strings = Strings([""])
-    numbers = np.array([*(strings.add(_below(base, text)) for text in table.strings), -1], dtype=np.int32)
+    numbers = np.array([*strings.add_all(table.strings), -1], dtype=np.int32)
+    shorter = np.array([*strings.add_all(text.removeprefix(base) for text in table.strings), -1], dtype=np.int32)
     return replace(
         table,
         strings=strings,
-        unit=np.full(table.function_count, strings.add(unit), dtype=np.int32),
+        unit=numbers[table.unit],
         symbol=numbers[table.symbol],
-        file=numbers[table.file],
-        where_file=numbers[table.where_file],
+        file=shorter[table.file],
+        where_file=shorter[table.where_file],
     )
-
-
-def _below(base: str, text: str) -> str:
-    return text.removeprefix(base) if base else text
 
 
 def _arguments(dump: CpDump, unit: str) -> EffectTable:

@@ -7,7 +7,7 @@ added within a version of the schema, none is removed or changes its meaning.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from klpkit.impact.result import ImpactAnswer, ImpactedFunction
@@ -40,12 +40,20 @@ def write_json(answer: ImpactAnswer, stream: TextIO) -> None:
     stream.write(json.dumps(document(answer), indent=2, ensure_ascii=True) + "\n")
 
 
-def write_all_json(answers: Mapping[Function, ImpactAnswer], stream: TextIO) -> None:
+def write_all_json(
+    answers: Mapping[Function, ImpactAnswer],
+    stream: TextIO,
+    *,
+    warnings: Sequence[str] = (),
+    evidence: Sequence[str] = (),
+) -> None:
     """Write the answer of every function, sorted by unit and symbol, as one document with an answer a line.
 
-    Answers are taken from the mapping one at a time, so that a mapping that computes them keeps memory small.
+    `warnings` and `evidence` are what holds for all of them.  Answers are taken from the mapping one at a time, so
+    that a mapping that computes them keeps memory small.
     """
-    stream.write(f'{{"schema": "{ALL_SCHEMA}", "answers": [')
+    head = json.dumps({"schema": ALL_SCHEMA, "evidence": list(evidence), "warnings": list(warnings)})
+    stream.write(f'{head.removesuffix("}")}, "answers": [')
     for number, function in enumerate(sorted(answers, key=sort_key)):
         line = json.dumps(document(answers[function]), ensure_ascii=True, separators=(",", ":"))
         stream.write(f"{',' if number else ''}\n{line}")

@@ -6,7 +6,7 @@ innermost levels and says how deep they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from klpkit.impact.result import How, ImpactAnswer, ImpactedFunction
@@ -43,24 +43,38 @@ def write_tree(answer: ImpactAnswer, sheet: Sheet) -> None:
 def write_closing(answer: ImpactAnswer, sheet: Sheet) -> None:
     """The lines below a tree or table: warnings, what was read, and the summary."""
     sheet.write("\n")
-    for warning in answer.warnings:
-        _paragraph(sheet, f"warning: {shown(warning)}", "warn")
-    if answer.evidence:
-        _paragraph(sheet, f"evidence: {', '.join(map(shown, answer.evidence))}", "faint")
+    _write_said(answer.warnings, answer.evidence, sheet)
     _paragraph(sheet, summary(answer), "strong")
 
 
-def write_trees(answers: Mapping[Function, ImpactAnswer], sheet: Sheet) -> None:
-    """Write the tree of every function of `answers`, sorted by unit and symbol; a mapping may compute lazily."""
+def write_trees(
+    answers: Mapping[Function, ImpactAnswer],
+    sheet: Sheet,
+    *,
+    warnings: Iterable[str] = (),
+    evidence: Sequence[str] = (),
+) -> None:
+    """Write the tree of every function of `answers`, sorted by unit and symbol; a mapping may compute lazily.
+
+    `warnings` and `evidence` are what holds for all of them, said once at the end.
+    """
     count = 0
     for function in sorted(answers, key=sort_key):
         answer = answers[function]
-        for line in _Tree(answer, sheet).lines():
+        for line in _Tree(answer, sheet, unknown=False).lines():
             sheet.write(line + "\n")
-        for warning in answer.warnings:
-            _paragraph(sheet, f"warning: {shown(warning)}", "warn")
+        _write_said(answer.warnings, (), sheet)
+        sheet.write("\n")
         count += 1
+    _write_said(warnings, evidence, sheet)
     _paragraph(sheet, f"{count:,} function{'s' * (count != 1)} listed.", "strong")
+
+
+def _write_said(warnings: Iterable[str], evidence: Sequence[str], sheet: Sheet) -> None:
+    for warning in warnings:
+        _paragraph(sheet, f"warning: {shown(warning)}", "warn")
+    if evidence:
+        _paragraph(sheet, f"evidence: {', '.join(map(shown, evidence))}", "faint")
 
 
 def sort_key(function: Function) -> tuple[str, str, int, str]:
@@ -74,8 +88,11 @@ def _paragraph(sheet: Sheet, text: str, style: str) -> None:
 
 
 class _Tree:
-    def __init__(self, answer: ImpactAnswer, sheet: Sheet) -> None:
+    """The lines of one answer; `unknown` says of each function that no object was at hand, where none was."""
+
+    def __init__(self, answer: ImpactAnswer, sheet: Sheet, *, unknown: bool = True) -> None:
         self.sheet = sheet
+        self.unknown = unknown
         self.names: Names = names_of(answer)
         self.guides = _BOX if sheet.unicode else _ASCII
         # Beyond this depth only the innermost guides are drawn, so that half of the width stays for words.
@@ -142,8 +159,9 @@ class _Tree:
         if item.chain:
             yield self.names.sentence(item.chain[-1]), "faint"
         bullet = "•" if self.sheet.unicode else "*"
-        owner = f" (in {shown(patchability.owner)})" if patchability.owner else ""
-        yield f"{bullet} {HOW_SENTENCES[patchability.how]}{owner}", _HOW_STYLES[patchability.how]
+        if self.unknown or patchability.how is not How.UNKNOWN:
+            owner = f" (in {shown(patchability.owner)})" if patchability.owner else ""
+            yield f"{bullet} {HOW_SENTENCES[patchability.how]}{owner}", _HOW_STYLES[patchability.how]
         for mark in obstacles(patchability):
             yield f"{bullet} {mark}", "bad"
         for note in patchability.notes:
