@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from klpkit.diff.correlate import Correlation, aligned, structure
-from klpkit.diff.graph import Kind
+from klpkit.diff.graph import Graph, Kind
 from klpkit.diff.model import Cause
 from klpkit.diff.pool import Hashes, Ints, Mask, mixed, summed
 from klpkit.diff.union import CODE, OTHER, OUTSIDE, STATE, Union
@@ -61,6 +61,8 @@ def compare(found: Correlation) -> Comparison:
     result.unmatched = _unmatched(found)
     _spread(result)
     _sites(result)
+    for row in differing_extents(result):
+        result.causes[result.function_of(row)].add((Cause.SIZE, row))
     result.entries = _lone_entries(result)
     return result
 
@@ -157,6 +159,29 @@ def _mark_user(result: Comparison, user: int, origin: int, queue: list[int], see
             if partner not in seen:
                 seen.add(partner)
                 queue.append(partner)
+
+
+def differing_extents(result: Comparison) -> dict[int, list[str]]:
+    """Functions with several symbols → those of the symbols that span other sizes on the two sides.
+
+    Where one symbol covers the bytes, another's size bounds no entity: nothing else would see it differ.
+    """
+    both, found = result.both, {}
+    for row in both.original.aliases:
+        partner = int(result.found.partner[row])
+        if both.sort[row] != CODE or partner < 0:
+            continue
+        before, after = _extents(both.original, row), _extents(both.patched, partner - both.split)
+        names = [name for name in before.keys() & after.keys() if before[name] != after[name]]
+        if names:
+            found[row] = sorted(names)
+    return found
+
+
+def _extents(graph: Graph, entity: int) -> dict[str, int]:
+    symbols = graph.elf.symbols
+    rows = [int(graph.entities.symbol[entity]), *graph.aliases.get(entity, ())]
+    return {symbols.names[row]: int(symbols.size[row]) for row in rows}
 
 
 # --- special sections --------------------------------------------------------------------------------------

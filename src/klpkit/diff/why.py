@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from klpkit.diff.compare import Comparison
+from klpkit.diff.compare import Comparison, differing_extents
 from klpkit.diff.graph import Graph
 from klpkit.diff.model import Cause, Reason
 from klpkit.diff.names import declared
@@ -27,6 +27,9 @@ def reasons(result: Comparison, row: int) -> tuple[Reason, ...]:
             found.append(Reason(Cause.SIZE, f"{sizes[0]} bytes of code became {sizes[1]}"))
         else:
             found.append(Reason(Cause.CODE, "instructions differ"))
+    if Cause.SIZE in causes:
+        names = differing_extents(result).get(row, [])
+        found.append(Reason(Cause.SIZE, f"the symbol {', '.join(names)} spans another number of bytes"))
     if Cause.REFERENCE in causes:
         found += _reference_reasons(result, row, partner)
     for cause, origin in sorted(result.causes[row], key=lambda item: both.name_of(item[1])):
