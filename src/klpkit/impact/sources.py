@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from klpkit.elf import ElfFile
+from klpkit.elf.constants import SHT_SYMTAB
 from klpkit.errors import UserError
 from klpkit.impact.evidence import CodeFile, Evidence, no_code, not_found
 from klpkit.impact.query import find_functions, source_of_unit
@@ -136,10 +137,8 @@ def from_image(path: Path, *, debug: Path | None = None) -> Evidence:
     _check_image(path)
     facts = scan_dwarf(path, debug=debug)
     nocall = frozenset(facts.effects.function(row).symbol for row in np.flatnonzero(facts.nocall).tolist())
-    if not len(ElfFile.open(path).symbols.defined_functions):
-        stripped = (
-            f"{path} has no symbols of functions: callers of clones are missing, and how to patch a function"
-        )
+    if not ElfFile.open(path).sections.of_type(SHT_SYMTAB):
+        stripped = f"{path} has no symbol table: callers of clones are missing, and how to patch a function"
         return Evidence(facts.effects, no_code, ("DWARF",), (SILENT_IMAGE, stripped))
     code = CodeFile(path, _owner_of(path), nocall=nocall)
     code_effects = with_effects_only(read_object(path))
