@@ -38,11 +38,16 @@ _BUILD_BUGS = """
     arch/x86/mm/pti mm/gup mm/memory mm/mprotect mm/mremap mm/page_alloc mm/page_vma_mapped mm/shmem mm/slab_common
     mm/sparse mm/vmscan
 """
-# A call of a function that is not there, in a branch that only a constant argument shows to be dead.
+# Sources that name what is not there, in a branch that only inlining shows to be dead.
+_DEAD_BRANCHES = """
+    arch/x86/kernel/alternative arch/x86/kernel/cpu/mshyperv arch/x86/kernel/kvm arch/x86/kernel/setup
+    arch/x86/kernel/signal kernel/dma/mapping mm/page-writeback mm/rmap mm/swap mm/truncate mm/vmalloc
+"""
+# The same, where only a constant argument shows it.
 _DEAD_CALL = {"arch/x86/kernel/fpu/signal": Level.INLINE_CLONE}
 # Level → sources that can't be built at it, and the level that each gets instead.
 EXCEPTIONS: dict[str, dict[str, Level]] = {
-    Level.NONE: dict.fromkeys(_BUILD_BUGS.split(), Level.ONLY_INLINE_STATIC) | _DEAD_CALL,
+    Level.NONE: dict.fromkeys((_BUILD_BUGS + _DEAD_BRANCHES).split(), Level.ONLY_INLINE_STATIC) | _DEAD_CALL,
     Level.ONLY_INLINE_STATIC: _DEAD_CALL,
     Level.INLINE: _DEAD_CALL,
 }
