@@ -30,7 +30,19 @@ CLONE_LINES_MEDIAN = 47
 CLONE_LINES_SPREAD = 1.45
 CLONE_LINES_MAX = 2200
 SUFFIXES = (("constprop", "constprop.0"), ("isra", "isra.0"), ("part", "part.0"))
-WORDS = ("alloc", "bitmap", "check", "clear", "folio", "get", "init", "instrumented", "list", "lock", "page")
+WORDS: tuple[str, ...] = (
+    "alloc",
+    "bitmap",
+    "check",
+    "clear",
+    "folio",
+    "get",
+    "init",
+    "instrumented",
+    "list",
+    "lock",
+    "page",
+)
 WORDS += ("percpu", "put", "refcount", "set", "sock", "static", "task", "test", "user", "xarray")
 FOLDERS = ("kernel", "mm", "fs", "net/core", "net/ipv4", "drivers/base", "block", "lib", "security", "fs/ext4")
 HEADER_FOLDERS = ("./include/linux", "./arch/x86/include/asm", "./include/net")

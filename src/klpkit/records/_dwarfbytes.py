@@ -147,4 +147,5 @@ def members(values: Ints, known: Ints) -> npt.NDArray[np.bool_]:
 def sorted_once(values: Ints) -> Ints:
     """`values` sorted, each once; `numpy.unique` hashes, which is slower for positions."""
     ordered = np.sort(values)
-    return ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
+    once: Ints = ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
+    return once

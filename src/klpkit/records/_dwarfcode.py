@@ -5,6 +5,7 @@ DWARF knows a clone only by its source name (`foo`); the symbol at its address t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,8 @@ class CodeNames:
             return np.zeros(len(address), np.bool_)
         place = address.view(np.uint64)
         row = np.searchsorted(start, place, side="right") - 1
-        return (row >= 0) & (place < end.take(row)) & (address != ABSENT)
+        inside: npt.NDArray[np.bool_] = (row >= 0) & (place < end.take(row)) & (address != ABSENT)
+        return inside
 
     def undescribed(self, address: Ints) -> int:
         """How many functions of the symbol table start at none of `address`; padding before functions aside."""
@@ -86,7 +88,7 @@ class CodeNames:
         return found
 
 
-def _best(candidates: list[str], wanted: str) -> str:
+def _best(candidates: Sequence[str], wanted: str) -> str:
     if not candidates or wanted in candidates:
         return wanted
     made = [name for name in candidates if name.startswith(f"{wanted}.")]

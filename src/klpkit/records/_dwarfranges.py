@@ -32,7 +32,7 @@ class Ranges:
         return self._starts(offset, kind.address_size, base & mask, addresses_base)
 
     def _old_starts(self, at: int, size: int, base: int, mask: int) -> list[int]:
-        starts = []
+        starts: list[int] = []
         section = self._old_lists
         while True:
             start, end = section.number(at, size), section.number(at + size, size)

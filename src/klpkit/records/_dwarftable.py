@@ -84,7 +84,7 @@ class Names:
 
 def clone_causes(symbol: str, source: str) -> list[int]:
     """The codes of the causes that made `symbol` out of the function `source`, as its suffixes tell."""
-    causes = {}
+    causes: dict[int, None] = {}
     for name, cause in ancestry(symbol):
         causes[cause_code(cause)] = None
         if name == source:

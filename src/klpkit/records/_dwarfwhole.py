@@ -133,4 +133,5 @@ def _have_children(shapes: Shapes) -> npt.NDArray[np.bool_]:
 def _distinct(rows: Ints) -> Ints:
     """`rows` by position, each position once."""
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    return rows[np.diff(rows[:, 0], prepend=-1) != 0]
+    distinct: Ints = rows[np.diff(rows[:, 0], prepend=-1) != 0]
+    return distinct
