@@ -102,6 +102,7 @@ class EveryAnswer(Mapping[Function, ImpactAnswer]):
         self.kinds = evidence.kinds
         self.warnings = tuple(dict.fromkeys((*evidence.table.warnings, *evidence.warnings)))
         self._graph = Graph(evidence.table)
+        self._by_node = self._graph.rows_by_node()
         _, first = np.unique(self._graph.node_of, return_index=True)
         self._rows = {evidence.table.function(row): row for row in first.tolist()}
         functions = map(evidence.table.function, range(evidence.table.function_count))
@@ -109,7 +110,7 @@ class EveryAnswer(Mapping[Function, ImpactAnswer]):
 
     def __getitem__(self, function: Function) -> ImpactAnswer:
         row, evidence = self._rows[function], self._evidence
-        found = answer(evidence.table, [row], evidence=evidence.kinds, graph=self._graph)
+        found = answer(evidence.table, [row], evidence=evidence.kinds, graph=self._graph, by_node=self._by_node)
         return _with(replace(found, warnings=()), self._known)
 
     def __iter__(self) -> Iterator[Function]:

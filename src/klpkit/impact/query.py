@@ -10,11 +10,13 @@ import numpy as np
 
 from klpkit.errors import UserError
 from klpkit.impact.closure import CHAINS_MAX, Reached, reach, simple_chains
-from klpkit.impact.graph import Graph
+from klpkit.impact.graph import Graph, Longs
 from klpkit.impact.result import ImpactAnswer, ImpactedFunction, Patchability
 from klpkit.records.model import Effect, EffectTable, Function, Ints
 
 Judge = Callable[[Function], Patchability]
+RowsByNode = tuple[Ints, Longs]
+"""What `Graph.rows_by_node` returns."""
 
 SUGGESTIONS = 5
 _NO_ROWS: Ints = np.zeros(0, dtype=np.int32)
@@ -93,23 +95,30 @@ def answer(
     evidence: Iterable[str] = (),
     warnings: Iterable[str] = (),
     graph: Graph | None = None,
+    by_node: RowsByNode | None = None,
 ) -> ImpactAnswer:
     """What the functions in rows `seeds` impact: themselves, and all that use their bodies, however far.
 
     Order: distance, then symbol, then unit.  Rows that are one function appear once, by the row that knows
     most about it.  With `all_chains`, every simple chain to each function, at most `chains_max` of them, with
     a warning where there are more.  `patchability` says of a function how it can be patched.  Give `graph`
-    when asking one table several times.
+    when asking one table several times, and its `rows_by_node()` when asking it for very many functions.
     """
     graph = graph or Graph(table)
-    return _Answer(graph, seeds, all_chains, chains_max, patchability).build(evidence, warnings)
+    return _Answer(graph, seeds, all_chains, chains_max, patchability, by_node).build(evidence, warnings)
 
 
 class _Answer:
     """An answer in the making."""
 
     def __init__(
-        self, graph: Graph, seeds: Sequence[int], all_chains: bool, chains_max: int, judge: Judge | None
+        self,
+        graph: Graph,
+        seeds: Sequence[int],
+        all_chains: bool,
+        chains_max: int,
+        judge: Judge | None,
+        by_node: RowsByNode | None,
     ) -> None:
         self._graph = graph
         self._seeds = graph.nodes_of(seeds)
@@ -117,7 +126,7 @@ class _Answer:
         self._chains_max = chains_max if all_chains else 0
         self._judge = judge
         self._truncated = 0
-        self._functions = _spokesmen(graph, self._reached.distance)
+        self._functions = _spokesmen(graph, _rows_of(graph, self._reached.distance, by_node))
 
     def build(self, evidence: Iterable[str], warnings: Iterable[str]) -> ImpactAnswer:
         inside = [edge for node in self._reached.distance for edge in self._graph.edges_of(node)]
@@ -169,12 +178,21 @@ class _Answer:
         return Effect(body, self._functions[int(self._graph.targets[edge])], plain.cause, plain.where)
 
 
-def _spokesmen(graph: Graph, nodes: Iterable[int]) -> dict[int, Function]:
-    """The function that stands for each node: the first of its rows that knows its place, else the first."""
+def _rows_of(graph: Graph, nodes: Iterable[int], by_node: RowsByNode | None) -> list[int]:
+    """All function rows of `nodes`; the rows of one node in the order of the table."""
+    if by_node is not None:
+        rows, starts = by_node
+        return [row for node in nodes for row in rows[starts[node] : starts[node + 1]].tolist()]
     wanted = np.zeros(graph.node_count, dtype=np.bool_)
     wanted[list(nodes)] = True
+    chosen: list[int] = np.flatnonzero(wanted[graph.node_of]).tolist()
+    return chosen
+
+
+def _spokesmen(graph: Graph, rows: Iterable[int]) -> dict[int, Function]:
+    """The function that stands for each node of `rows`: the first that knows its place, else the first."""
     found: dict[int, Function] = {}
-    for row in np.flatnonzero(wanted[graph.node_of]).tolist():
+    for row in rows:
         node = int(graph.node_of[row])
         if node not in found or (found[node].location is None and graph.table.file[row]):
             found[node] = graph.table.function(row)
