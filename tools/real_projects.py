@@ -7,7 +7,7 @@ Sources come from Debian's source packages, by way of an apt configuration of th
 not touched), into the user cache.  Each build gets a folder of its own below `build-logs/projects`, with the
 log of every step and the impact list (`impact.txt`).  It configures with the level alone and asks for the list
 when it builds, so the small programs that a configuration compiles to probe the system are held to the level but
-not listed.  Ends with a table and status 1 when a step failed, no test ran, or a level was not honoured.
+not listed.  Prints a table, and ends with status 1 when a step failed, no test ran, or a level was not honoured.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ PASSED = (
     re.compile(rb"^100% tests passed, 0 tests failed out of (\d+)", re.MULTILINE),
 )
 # What the driver says on stderr when a list or a level is not what was asked for.
-COMPLAINT = re.compile(rb"\[level-not-honoured\]|^klpkit-cc: |missing from the list|nobody knows", re.MULTILINE)
+COMPLAINT = re.compile(
+    rb"\[level-not-honoured\]|^klpkit-cc: |missing from the list|nobody knows|this link names none", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,16 +238,9 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def table(results: list[Outcome]) -> Iterator[str]:
-    """The lines of the table, 78 columns wide."""
-    row = "{:<10}  {:<18}  {:<4} {:<15} {:>5} {:>6} {:>5} {:>6}".format
-    yield row("project", "level", "LTO", "own tests", "funcs", "pairs", "max", "sec")
-    for one in results:
-        lto = "yes" if one.lto else "no"
-        yield row(
-            *(one.project, one.level, lto, one.result),
-            *(one.functions, one.pairs, one.longest, f"{one.seconds:.0f}"),
-        )
+def row(*cells: object) -> None:
+    """Print one line of the table, 78 columns wide, at once: the next one takes minutes."""
+    print("{:<10}  {:<18}  {:<4} {:<15} {:>5} {:>6} {:>5} {:>6}".format(*map(str, cells)), flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -269,13 +264,16 @@ def main() -> int:
     results: list[Outcome] = []
     try:
         install_needs(chosen)
-        # One by one, so that an interrupt leaves the rows of what has ended.
-        results.extend(outcomes(chosen, given.level or list(Level), modes, given.jobs))
+        row("project", "level", "LTO", "own tests", "funcs", "pairs", "max", "sec")
+        for one in outcomes(chosen, given.level or list(Level), modes, given.jobs):
+            results.append(one)
+            counts = (one.functions, one.pairs, one.longest, f"{one.seconds:.0f}")
+            row(one.project, one.level, "yes" if one.lto else "no", one.result, *counts)
     except KlpkitError as error:
         say(str(error))
         return error.exit_code
-    finally:
-        print("\n".join(table(results)))
+    except KeyboardInterrupt:
+        return 130
     if not results:
         say("nothing was built: no project has such a build")
         return 2
