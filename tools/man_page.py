@@ -1,7 +1,7 @@
 """Writes the man page from the command line itself, so that it can't say anything else.
 
-    python tools/man_page.py            # writes docs/man/klpkit.1
-    python tools/man_page.py --check    # status 1 when the page is out of date
+python tools/man_page.py            # writes docs/man/klpkit.1
+python tools/man_page.py --check    # status 1 when the page is out of date
 """
 
 from __future__ import annotations
