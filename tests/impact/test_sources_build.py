@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from klpkit.build import open_tree
-from klpkit.errors import UserError
+from klpkit.errors import EnvironmentLackError, UserError
 from klpkit.impact import sources, treesource
 from klpkit.impact.concerned import concerned_units
 from klpkit.impact.evidence import EveryAnswer
@@ -130,6 +130,73 @@ def test_dumps_and_the_objects_beside_them_answer_alike(project: Path) -> None:
     found = sources.from_dumps(dumps, ["slow"]).ask(["slow"])
     assert {item.function.symbol for item in found.impacted} == {"slow", "slow.constprop.0"}
     assert any("callers of clones" in text for text in found.warnings)
+
+
+def test_a_source_that_another_one_includes_is_asked_there(project: Path) -> None:
+    (project / "whole.c").write_text('#include "part.c"\nint whole(int value) { return part(value); }\n')
+    (project / "part.c").write_text("static int part(int value) { return value * 3; }\n")
+    entry = {"directory": str(project), "file": "whole.c", "command": "gcc -O2 -c whole.c -o whole.o"}
+    (project / "compile_commands.json").write_text(json.dumps([entry]))
+    assert listed(project, "part.c:part").keys() == {"part", "whole"}
+
+
+def test_a_source_that_is_compiled_and_included_is_asked_in_both(project: Path) -> None:
+    (project / "user.c").write_text('#include "core.c"\nint helper(int value) { return folded(value); }\n')
+    subprocess.run(shlex.split("gcc -O2 -MMD -c user.c -o user.o"), cwd=project, check=True)
+    found = concerned_units(open_tree(project), "core.c:folded")
+    assert [unit.source.name for unit in found.units] == ["core.c", "user.c"]
+
+
+def test_a_folder_without_a_build_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.c").write_text("int f(void) { return 1; }\n")
+    with pytest.raises(UserError, match="is no build tree"):
+        listed(tmp_path, "f")
+
+
+def test_a_name_that_no_source_has_gets_the_closest(project: Path) -> None:
+    with pytest.raises(UserError, match=r"did you mean folded\?"):
+        listed(project, "foldet")
+
+
+@pytest.mark.parametrize("spec", ["", ":", "core.c:"])
+def test_no_name_is_an_error(project: Path, spec: str) -> None:
+    with pytest.raises(UserError, match="names no function"):
+        listed(project, spec)
+
+
+def test_units_whose_commands_can_not_be_read_are_named(tmp_path: Path) -> None:
+    head = (
+        "savedcmd_{0}.o := gcc -D__KERNEL__ -O2 -c -o {0}.o {0}.c\n\nsource_{0}.o := {0}.c\n\ndeps_{0}.o := \\\n\n"
+    )
+    for name in ("good", "odd"):
+        (tmp_path / f"{name}.c").write_text(f"int {name}(void) {{ return 1; }}\n")
+        (tmp_path / f".{name}.o.cmd").write_text(head.format(name))
+    odd = tmp_path / ".odd.o.cmd"
+    odd.write_text(odd.read_text().replace("-O2", "$(touch ran)"))
+    with treesource.from_build(open_tree(tmp_path), ["good"]) as evidence:
+        found = evidence.ask(["good"])
+    assert any(".odd.o.cmd" in text for text in found.warnings)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_missing_compiler_is_the_machines_lack(project: Path) -> None:
+    database = project / "compile_commands.json"
+    database.write_text(database.read_text().replace('"gcc"', '"/absent/compiler"'))
+    with pytest.raises(EnvironmentLackError, match="compiler not found"):
+        listed(project, "folded")
+
+
+def test_a_renamed_file_is_asked_under_the_name_that_was_compiled(project: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "fix.patch"
+    patch.write_text(
+        "diff --git a/core.c b/moved.c\nsimilarity index 90%\nrename from core.c\nrename to moved.c\n"
+        "--- a/core.c\n+++ b/moved.c\n@@ -8,3 +8,3 @@\n"
+        "-static int folded(int value) { return twice(value) + slow(7, value); }\n"
+        "+static int folded(int value) { return twice(value) + slow(7, value) + 1; }\n"
+        " int entry(int value) { return folded(value) + helper(value); }\n"
+        " int other(int value) { return slow(7, 1) * value; }\n"
+    )
+    assert patched_functions([patch], open_tree(project)).specs == ("core.c:folded",)
 
 
 NARROWED_C = """

@@ -50,6 +50,26 @@ def files_mentioning(paths: Iterable[Path], names: tuple[str, ...]) -> set[Path]
     return found
 
 
+def similar_words(paths: Iterable[Path], name: str) -> set[str]:
+    """Identifiers before a parenthesis in `paths` that share a half with `name`: one typing error leaves one."""
+    raw = os.fsencode(name)
+    middle = len(raw) // 2
+    halves = [half for half in (raw[:middle], raw[middle:]) if len(half) > 2]
+    if not halves:
+        return set()
+    first, last = (re.escape(half) for half in (raw[:middle], raw[middle:]))
+    word = re.compile(rb"\b(?:" + first + rb"\w{0,60}|\w{0,60}" + last + rb")(?=\s*\()")
+    found: set[bytes] = set()
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            continue  # only a hint
+        if any(half in content for half in halves):
+            found.update(word.findall(content))
+    return {os.fsdecode(one) for one in found}
+
+
 def object_names(path: Path, symbol: bytes) -> bool:
     """Whether a string table of the ELF object `path` has a name that starts or ends with `symbol`.
 

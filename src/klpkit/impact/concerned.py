@@ -7,6 +7,7 @@ every unit that includes the header.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
 from klpkit.build.csource import definitions
-from klpkit.build.mentions import files_mentioning, spellings
+from klpkit.build.mentions import files_mentioning, similar_words, spellings
 from klpkit.build.tree import BuildTree
 from klpkit.errors import UserError
 
 HEADER_SUFFIXES = (".h", ".inc", ".hh", ".hpp")
+# What every kernel's source tree has and Kbuild is asked with.
+KBUILD = "scripts/Makefile.build"
+SUGGESTIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +39,70 @@ def concerned_units(tree: BuildTree, spec: str) -> Concerned:
     Raises `UserError` where no unit and no source of the tree mentions the function, or no unit sees the file.
     """
     file, _, name = spec.rpartition(":")
+    if not name:
+        raise UserError(f"{spec!r} names no function", hint="name it as function or file.c:function")
+    _check_tree(tree)
     if file:
-        return Concerned(tuple(_units_seeing(tree, file)))
+        return Concerned(tuple(_units_seeing(tree, file)), tuple(_unread(tree)))
     units = _defining(tree.units_mentioning(name), name) if len(tree) else []
     if units:
-        return Concerned(tuple(units))
+        return Concerned(tuple(units), tuple(_unread(tree)))
     return _from_sources(tree, name)
 
 
+def _check_tree(tree: BuildTree) -> None:
+    """Raise `UserError` where nothing tells how anything is compiled here."""
+    if len(tree) or (tree.source and (tree.source / KBUILD).is_file()) or any(tree.units(everything=True)):
+        return
+    raise UserError(
+        f"{tree.root} is no build tree: no readable .cmd files, no compile_commands.json, no kernel source",
+        hint="\n  ".join(["name the build tree with --build, the kernel source with --source", *_unread(tree)]),
+    )
+
+
+def _unread(tree: BuildTree) -> list[str]:
+    """A sentence on the units whose commands can't be read, where there are any."""
+    if not tree.broken:
+        return []
+    file, why = next(iter(sorted(tree.broken.items())))
+    more = f", and {len(tree.broken) - 1} more like it" if len(tree.broken) > 1 else ""
+    return [f"not asked: {file}: {why}{more}"]
+
+
 def _units_seeing(tree: BuildTree, file: str) -> list[TranslationUnit]:
+    """The units that compile `file` or include it."""
     if not file.endswith(HEADER_SUFFIXES):
-        return [tree.ensure_unit(file)]
+        return _units_of_source(tree, file)
     units = tree.units_with_header(file) if len(tree) else []
     if not units:
         raise UserError(
             f"{file}: no unit with a known command includes it",
-            hint="name the unit that uses the function (`fs/namei.c:function`), or build the tree first",
+            hint="name the functions that use it (`fs/namei.c:function`), or build the tree first",
         )
     return units
+
+
+def _units_of_source(tree: BuildTree, source: str | Path) -> list[TranslationUnit]:
+    """The units that compile `source`, and those that include it as `kernel/sched/rt.c` is included."""
+    including = tree.units_with_header(source) if len(tree) else []
+    try:
+        own = tree.units_for_source(source) or [tree.ensure_unit(source)]
+    except UserError:
+        including = including or [tree.ensure_unit(path) for path in _including(tree, Path(source))]
+        if not including:
+            raise
+        return including
+    own = [unit for unit in own if unit.owner] or own
+    objects = {unit.object for unit in own}
+    # A unit whose headers are unknown counts as including everything; this source has units of its own.
+    return own + [unit for unit in including if unit.headers and unit.object not in objects]
+
+
+def _including(tree: BuildTree, source: Path) -> list[Path]:
+    """The sources beside `source` that include it."""
+    folder = (tree.source or tree.root) / source.parent
+    line = re.compile(rf'^\s*#\s*include\s*"(?:\./)?{re.escape(source.name)}"', re.MULTILINE)
+    return [path for path in sorted(folder.glob("*.c")) if line.search(path.read_text(errors="surrogateescape"))]
 
 
 def _defining(units: list[TranslationUnit], name: str) -> list[TranslationUnit]:
@@ -70,30 +120,39 @@ def _from_sources(tree: BuildTree, name: str) -> Concerned:
     names = spellings(name)
     defining = [path for path in sources if _defines(path, names)]
     if not sources:
-        raise UserError(
-            f"no source of {tree.source} mentions {name!r}",
-            hint="check the spelling, or name it as file.c:function",
-        )
-    warnings: list[str] = []
+        raise UserError(f"no source of {tree.source} mentions {name!r}", hint=_closest(tree, name))
+    warnings = _unread(tree)
     if not defining:
         warnings.append(
             f"{name} is not defined in a .c file, and this tree was never built, so which units include its "
             "definition is unknown: only those that mention it themselves were asked"
         )
-    return Concerned(tuple(_with_commands(tree, defining or sources, warnings)), tuple(warnings))
+    units = _with_commands(tree, defining or sources, warnings)
+    return Concerned(tuple(units), tuple(warnings))
+
+
+def _closest(tree: BuildTree, name: str) -> str:
+    """A hint with the names of functions and macros in the sources that are spelled nearly like `name`."""
+    words = similar_words(tree.source_files((".c", ".h")), name)
+    close = difflib.get_close_matches(name, sorted(words), SUGGESTIONS, 0.75)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    return "check the spelling, or name it as file.c:function"
 
 
 def _with_commands(tree: BuildTree, sources: Iterable[Path], warnings: list[str]) -> list[TranslationUnit]:
     """The units of `sources`; one that the configuration leaves out has no command and is named in a warning."""
-    units = []
+    units: dict[Path, TranslationUnit] = {}
+    left_out: dict[str, None] = {}
     for source in sources:
         try:
-            units.append(tree.ensure_unit(source))
+            units.update((unit.object, unit) for unit in _units_of_source(tree, source))
         except UserError as error:
-            warnings.append(f"not asked: {error.message}")
+            left_out[f"not asked: {error.message}"] = None
+    warnings += left_out
     if not units:
-        raise UserError("no unit of this configuration has the function:\n  " + "\n  ".join(warnings))
-    return units
+        raise UserError("no unit of this configuration has the function", hint="\n  ".join(warnings))
+    return list(units.values())
 
 
 def _defines(path: Path, names: Iterable[str]) -> bool:

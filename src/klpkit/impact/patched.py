@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from klpkit.build import Touched, read_patch, touched_functions
@@ -28,13 +28,20 @@ def patched_functions(patches: Sequence[Path], tree: BuildTree) -> PatchedFuncti
         return PatchedFunctions((), ())
     if tree.source is None:
         raise UserError(f"no source tree for {tree.root}", hint="name it with --source")
-    touched = [row for path in patches for row in touched_functions(read_patch(path, tree.source), tree)]
+    touched: list[Touched] = []
+    for path in patches:
+        patch = read_patch(path, tree.source)
+        # The running code was compiled under the old name.
+        old = {file.path: file.renamed_from for file in patch.files if file.renamed_from}
+        rows = touched_functions(patch, tree)
+        touched += [replace(row, file=old.get(row.file, row.file)) for row in rows]
     specs = dict.fromkeys(f"{row.file}:{row.name}" for row in touched if _is_asked_for(row))
     warnings = dict.fromkeys(_sentence(row) for row in touched if not _is_asked_for(row))
     if not specs:
         names = ", ".join(map(str, patches))
         raise UserError(
-            f"{names}: no function that exists is touched", hint="\n  ".join(warnings) or "nothing to ask"
+            f"{names}: touches no function that exists",
+            hint="\n  ".join(warnings) or "it changes comments, layout or file names alone",
         )
     return PatchedFunctions(tuple(specs), tuple(warnings))
 
@@ -45,6 +52,8 @@ def _is_asked_for(row: Touched) -> bool:
 
 
 def _sentence(row: Touched) -> str:
+    if row.name == row.file:
+        return f"{row.file}: no C source: what it changes in how others are built is not in the list"
     place = f"{row.file}:{row.lines[0]}"
     if row.kind == "function":
         return f"{place}: {row.name} is new"
