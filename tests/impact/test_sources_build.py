@@ -153,6 +153,11 @@ def test_a_folder_without_a_build_is_called_so(tmp_path: Path) -> None:
         listed(tmp_path, "f")
 
 
+def test_an_unknown_source_gets_the_closest_names(project: Path) -> None:
+    with pytest.raises(UserError, match=r"did you mean core\.c"):
+        listed(project, "cores.c:folded")
+
+
 def test_a_name_that_no_source_has_gets_the_closest(project: Path) -> None:
     with pytest.raises(UserError, match=r"did you mean folded\?"):
         listed(project, "foldet")

@@ -252,10 +252,19 @@ class BuildTree:
         return os.path.relpath(path, self.source or self.root)
 
     def _no_unit(self, source: str) -> UserError:
+        base = self.source or self.root
+        place = self._source_path(source)
+        beside = [path.name for path in place.parent.glob(f"*{place.suffix}") if place.parent.is_relative_to(base)]
+        near = [
+            os.path.relpath(place.with_name(name), base)
+            for name in difflib.get_close_matches(place.name, beside, n=3)
+            if name != place.name
+        ]
         names = [str(path) for path in self._by_source]
-        stem = Path(source).name
-        close = difflib.get_close_matches(stem, {Path(name).name for name in names}, n=3)
-        near = sorted(os.path.relpath(n, self.source or self.root) for n in names if Path(n).name in close)[:5]
+        close = difflib.get_close_matches(place.name, {Path(name).name for name in names}, n=3)
+        elsewhere = sorted(os.path.relpath(n, base) for n in names if Path(n).name in close)
+        # Programs that run during the build lie outside the source tree, or in the build tree.
+        near = list(dict.fromkeys([*near, *(name for name in elsewhere if not name.startswith(".."))]))[:5]
         hint = f"did you mean {', '.join(near)}?" if near else "check the path and the build tree"
         return UserError(f"{source}: no unit of {self.root} compiles it", hint=hint)
 

@@ -81,7 +81,9 @@ def _chosen(tree: BuildTree, names: tuple[str, ...]) -> list[TranslationUnit]:
     if not names:
         found = list(tree.units())
         if not found:
-            raise UserError(f"{tree.root}: no translation units", hint="build the tree, or name a TU to audit")
+            unread = [f"{file}: {why}" for file, why in sorted(tree.broken.items())[:5]]
+            hint = "\n  ".join(["build the tree, or name a TU to audit", *unread])
+            raise UserError(f"{tree.root}: no translation units", hint=hint)
         return found
     return [tree.unit_for_object(name) if name.endswith(".o") else tree.ensure_unit(name) for name in names]
 

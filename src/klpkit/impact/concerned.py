@@ -84,7 +84,8 @@ def _units_seeing(tree: BuildTree, file: str) -> list[TranslationUnit]:
 
 def _units_of_source(tree: BuildTree, source: str | Path) -> list[TranslationUnit]:
     """The units that compile `source`, and those that include it as `kernel/sched/rt.c` is included."""
-    including = tree.units_with_header(source) if len(tree) else []
+    # A unit whose headers are unknown would count as including everything.
+    including = [unit for unit in tree.units_with_header(source) if unit.headers] if len(tree) else []
     try:
         own = tree.units_for_source(source) or [tree.ensure_unit(source)]
     except UserError:
@@ -94,8 +95,7 @@ def _units_of_source(tree: BuildTree, source: str | Path) -> list[TranslationUni
         return including
     own = [unit for unit in own if unit.owner] or own
     objects = {unit.object for unit in own}
-    # A unit whose headers are unknown counts as including everything; this source has units of its own.
-    return own + [unit for unit in including if unit.headers and unit.object not in objects]
+    return own + [unit for unit in including if unit.object not in objects]
 
 
 def _including(tree: BuildTree, source: Path) -> list[Path]:
