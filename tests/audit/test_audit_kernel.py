@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.kernels import StockKernel
 
+from kernels import StockKernel
 from klpkit.audit import audit_units
 from klpkit.audit.model import AbiStatus
 from klpkit.build.tree import open_tree
