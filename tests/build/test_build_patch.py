@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kbuild_samples import snapshot, write_cmd, write_source
 
-from klpkit.build.patch import FilePatch, Touched, read_patch, touched_functions
+from klpkit.build.patch import FilePatch, Touched, read_patch, read_patches, touched_functions
 from klpkit.build.touched import touched_in
 from klpkit.build.tree import open_tree
 from klpkit.errors import FormatError, UserError
@@ -247,3 +247,133 @@ def test_a_macro_of_a_source_file_reaches_only_that_unit(tree: Path, tmp_path: P
     path = save(tmp_path, diff(old, old.replace("LOCAL 1", "LOCAL 2")))
     touched = touched_functions(read_patch(path, tree), open_tree(tree))
     assert [(t.name, t.change) for t in touched] == [("LOCAL", "changed"), ("uses_it", "uses")]
+
+
+NUMBERED = "".join(f"line {n}\n" for n in range(1, 41))
+
+
+def numbered(tmp_path: Path, old: str, new: str, in_tree: str) -> tuple[Path, Path]:
+    """A patch from `old` to `new` of fs/n.c, and a tree that holds `in_tree` there."""
+    write_source(tmp_path / "numbered", "fs/n.c", in_tree)
+    return save(tmp_path, diff(old, new, "fs/n.c")), tmp_path / "numbered"
+
+
+def test_an_offset_is_reported(tmp_path: Path) -> None:
+    new = NUMBERED.replace("line 20\n", "changed\n")
+    path, tree = numbered(tmp_path, NUMBERED, new, "top\n" * 3 + NUMBERED)
+    patch = read_patch(path, tree)
+    assert patch.files[0].patched == "top\n" * 3 + new
+    assert patch.notes == ("fix.patch: fs/n.c: hunk 1 was applied at line 20, 3 lines below where it says",)
+
+
+def test_fuzz_is_refused_unless_asked_for_and_then_reported(tmp_path: Path) -> None:
+    new = NUMBERED.replace("line 20\n", "changed\n")
+    path, tree = numbered(tmp_path, NUMBERED, new, NUMBERED.replace("line 17\n", "other\n"))
+    with pytest.raises(UserError, match="does not apply"):
+        read_patch(path, tree)
+    patch = read_patch(path, tree, fuzz=1)
+    assert patch.files[0].patched == new.replace("line 17\n", "other\n")
+    assert patch.notes == ("fix.patch: fs/n.c: hunk 1 was applied at line 18, with fuzz 1",)
+
+
+def test_fuzz_never_ignores_a_removed_line(tmp_path: Path) -> None:
+    new = NUMBERED.replace("line 20\n", "")
+    path, tree = numbered(tmp_path, NUMBERED, new, NUMBERED.replace("line 20\n", "line twenty\n"))
+    with pytest.raises(UserError, match="does not apply"):
+        read_patch(path, tree, fuzz=3)
+
+
+def test_a_hunk_that_fits_equally_well_in_two_places_is_refused(tmp_path: Path) -> None:
+    block = "a\nb\nc\n"
+    old = "x\n" * 10 + block + "x\n" * 10
+    path, tree = numbered(tmp_path, old, old.replace("b", "B"), "x\n" * 5 + block + "x\n" * 7 + block + "x\n" * 5)
+    with pytest.raises(UserError, match="two places"):
+        read_patch(path, tree)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_is_applied_already_or_reversed_is_said(tmp_path: Path, reverse: bool) -> None:
+    new = NUMBERED.replace("line 20\n", "changed\n")
+    path, tree = numbered(tmp_path, *((new, NUMBERED, NUMBERED) if reverse else (NUMBERED, new, new)))
+    with pytest.raises(UserError, match="already, or the patch was made the wrong way round") as caught:
+        read_patch(path, tree)
+    assert "patch -R" in caught.value.hint
+
+
+def test_a_new_file_that_is_there_already_is_said(source: Path, tmp_path: Path) -> None:
+    text = "--- /dev/null\n+++ b/fs/new.c\n@@ -0,0 +1,1 @@\n+int n;\n"
+    write_source(source, "fs/new.c", "int n;\n")
+    with pytest.raises(UserError, match="already"):
+        read_patch(save(tmp_path, text), source)
+    write_source(source, "fs/new.c", "int other;\n")
+    with pytest.raises(UserError, match="makes a file that is there already"):
+        read_patch(save(tmp_path, text), source)
+
+
+def test_patches_apply_in_their_order_and_count_as_one(tmp_path: Path) -> None:
+    middle = NUMBERED.replace("line 20\n", "changed\n")
+    last = middle.replace("changed\n", "changed again\n").replace("line 1\n", "first\n")
+    first, tree = numbered(tmp_path, NUMBERED, middle, NUMBERED)
+    second = tmp_path / "second.patch"
+    second.write_text(diff(middle, last, "fs/n.c"))
+    before = snapshot(tree)
+    patch = read_patches([first, second], tree)
+    assert [(file.path, file.original, file.patched) for file in patch.files] == [("fs/n.c", NUMBERED, last)]
+    assert snapshot(tree) == before
+    with pytest.raises(UserError):
+        read_patches([second, first], tree)
+
+
+def test_a_patch_that_is_taken_back_changes_nothing(tmp_path: Path) -> None:
+    new = NUMBERED.replace("line 20\n", "changed\n")
+    first, tree = numbered(tmp_path, NUMBERED, new, NUMBERED)
+    second = tmp_path / "second.patch"
+    second.write_text(diff(new, NUMBERED, "fs/n.c"))
+    assert read_patches([first, second], tree).files == ()
+
+
+GIT_RENAME = """\
+From 0123456789 Mon Sep 17 00:00:00 2001
+Subject: [PATCH] rename
+---
+diff --git a/fs/a.c b/fs/b.c
+similarity index 100%
+rename from fs/a.c
+rename to fs/b.c
+--
+2.39.0
+"""
+
+
+def test_a_pure_rename_and_a_copy_are_read(source: Path, tmp_path: Path) -> None:
+    patch = read_patch(save(tmp_path, GIT_RENAME), source)
+    assert [(f.path, f.original, f.patched, f.renamed_from) for f in patch.files] == [
+        ("fs/a.c", OLD, None, ""),
+        ("fs/b.c", None, OLD, "fs/a.c"),
+    ]
+    copied = read_patch(save(tmp_path, GIT_RENAME.replace("rename ", "copy ")), source)
+    assert [(f.path, f.original, f.patched) for f in copied.files] == [("fs/b.c", None, OLD)]
+
+
+def test_a_file_named_in_both_sides_of_a_plain_diff_can_be_new(source: Path, tmp_path: Path) -> None:
+    epoch, now = "\t1970-01-01 01:00:00.000000000 +0100", "\t2026-01-01 01:00:00.000000000 +0100"
+    text = f"diff -ruN x/fs/n.c y/fs/n.c\n--- x/fs/n.c{epoch}\n+++ y/fs/n.c{now}\n@@ -0,0 +1 @@\n+int n;\n"
+    assert read_patch(save(tmp_path, text), source).files == (FilePatch("fs/n.c", None, "int n;\n"),)
+
+
+def test_a_quoted_name_is_read(source: Path, tmp_path: Path) -> None:
+    write_source(source, "fs/fö.c", "a\n")
+    text = '--- "a/fs/f\\303\\266.c"\n+++ "b/fs/f\\303\\266.c"\n@@ -1 +1 @@\n-a\n+b\n'
+    assert [file.path for file in read_patch(save(tmp_path, text), source).files] == ["fs/fö.c"]
+
+
+def test_a_file_reached_through_a_link_has_its_own_name(source: Path, tmp_path: Path) -> None:
+    (source / "alias").symlink_to("fs")
+    text = diff(OLD, OLD.replace("a + 1", "a + 2"), name="alias/a.c")
+    assert [file.path for file in read_patch(save(tmp_path, text), source).files] == ["fs/a.c"]
+
+
+def test_a_git_binary_patch_is_refused(source: Path, tmp_path: Path) -> None:
+    text = "diff --git a/fs/a.c b/fs/a.c\nindex 1..2 100644\nGIT binary patch\nliteral 3\nKcmZQzU<5(|\n"
+    with pytest.raises(UserError, match="binary"):
+        read_patch(save(tmp_path, text), source)

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from klpkit.build.command import TranslationUnit
-    from klpkit.build.patch import Touched, read_patch, touched_functions
+    from klpkit.build.overlay import Compiled, Pair, compile_pairs
+    from klpkit.build.patch import Touched, read_patch, read_patches, touched_functions
     from klpkit.build.replays import Replayed, replay, replay_many
     from klpkit.build.tree import BuildTree, open_tree
 
 _HOMES = {
     "BuildTree": "tree",
+    "Compiled": "overlay",
+    "Pair": "overlay",
     "Replayed": "replays",
     "Touched": "patch",
     "TranslationUnit": "command",
+    "compile_pairs": "overlay",
     "open_tree": "tree",
     "read_patch": "patch",
+    "read_patches": "patch",
     "replay": "replays",
     "replay_many": "replays",
     "touched_functions": "patch",
@@ -25,11 +30,15 @@ _HOMES = {
 
 __all__ = [
     "BuildTree",
+    "Compiled",
+    "Pair",
     "Replayed",
     "Touched",
     "TranslationUnit",
+    "compile_pairs",
     "open_tree",
     "read_patch",
+    "read_patches",
     "replay",
     "replay_many",
     "touched_functions",

@@ -1,4 +1,4 @@
-"""A source patch, and every affected translation unit compiled without and with it, in overlays of the source tree.
+"""Every translation unit that a source patch affects, compiled without and with it in overlays of the source.
 
 Neither the source nor the build tree is written to.  Both sides of a pair go through the same mechanism, so that
 nothing but the patch is different between them.
