@@ -16,7 +16,7 @@ from klpkit import programs
 from klpkit.elf import ElfFile
 from klpkit.errors import EnvironmentLackError, FormatError, UserError
 
-__all__ = ["open_image"]
+__all__ = ["image_bytes", "open_image"]
 
 
 def open_image(path: Path | str) -> ElfFile:
@@ -26,16 +26,34 @@ def open_image(path: Path | str) -> ElfFile:
     nothing on this machine unpacks it.
     """
     path = Path(path)
+    content = _unpacked(path)
+    return ElfFile.open(path) if content is None else ElfFile(content, path)
+
+
+def image_bytes(path: Path | str) -> bytes:
+    """The bytes of the file at `path`, unpacked where it is packed; errors as those of `open_image`."""
+    path = Path(path)
+    content = _unpacked(path)
+    try:
+        return path.read_bytes() if content is None else content
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unpacked(path: Path) -> bytes | None:
+    """The content of a packed file; None for one that is not packed."""
     try:
         with open(path, "rb") as file:
             start = file.read(6)
             unpack = next((unpack for magic, unpack in _PACKINGS.items() if start.startswith(magic)), None)
             packed = start + file.read() if unpack else b""
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}", hint="name an object file that can be read") from error
-    if unpack is None:
-        return ElfFile.open(path)
-    return ElfFile(unpack(path, packed), path)
+        raise _unreadable(path, error) from error
+    return unpack(path, packed) if unpack else None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: {error.strerror}", hint="name an object file that can be read")
 
 
 def _gunzipped(path: Path, packed: bytes) -> bytes:
