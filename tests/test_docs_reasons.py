@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from klpkit.boot.outcome import Slug
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -25,3 +27,8 @@ def test_every_refusal_is_explained() -> None:
     slugs = refusal_slugs()
     assert len(slugs) > 8
     assert sorted(slug for slug in slugs if f"`{slug}`" not in text) == []
+
+
+def test_every_reason_why_a_guest_fails_is_explained() -> None:
+    text = (CHECKOUT / "docs/reasons.md").read_text()
+    assert sorted(slug for slug in Slug if f"`{slug}`" not in text) == []

@@ -16,6 +16,7 @@ from klpkit.errors import KlpkitError
 # Command → its one line in `--help`.  The module of a command is imported when it is run.
 COMMANDS = {
     "audit": "Say what each translation unit's flags allow, and what stays unlisted.",
+    "boot": "Boot a kernel in a virtual machine and check that a live patch works.",
     "diff": "Say what changed between two objects, and whether a live patch can carry it.",
     "impact": "List the functions that must be patched with a function.",
 }
