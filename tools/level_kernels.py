@@ -3,16 +3,14 @@
     make levels                                     # all four levels, about 5 minutes each on 2 cores
     python tools/level_kernels.py --level none
 
-The guest loads the kernel's own live patch sample, reads the changed `/proc/cmdline`, takes the patch out again
-and prints a line that this tool looks for on the serial console.  Kernels are kept in the user cache.
+The guest loads the kernel's own live patch sample, reads the changed `/proc/cmdline` and takes the patch out
+again.  Kernels are kept in the user cache.
 Ends with a table and status 1 when a build or a boot failed.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import shutil
 import sys
 import tempfile
 import time
@@ -21,16 +19,16 @@ from pathlib import Path
 
 import debian_kernel
 from klpkit import programs
+from klpkit.boot import Guest, run_guest
+from klpkit.boot.qemu import Resources
 from klpkit.cachedir import cache_dir
 from klpkit.compilers.levels import Level
 from klpkit.errors import KlpkitError
-from klpkit.programs import ProgramFailedError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DRIVER = Path(sys.executable).parent / "klpkit-cc"
 SAMPLE = Path("samples/livepatch/livepatch-sample.ko")
 BOOT_SECONDS = 120
-PASSED = "klpkit-boot: passed"
 
 # What a level needs for the kernel to be built at all; docs/how-to/kernel-at-a-level.md says why.
 # Sources with a BUILD_BUG behind a condition that only inlining shows to be false.
@@ -55,21 +53,10 @@ EXCEPTIONS: dict[str, dict[str, Level]] = {
 # and it lies outside the init sections.
 VARIABLES = {Level.NONE: ("CONFIG_SECTION_MISMATCH_WARN_ONLY=y",)}
 
-INIT = f"""#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sys /sys
-echo "klpkit-boot: $(/bin/busybox uname -r)"
-state=/sys/kernel/livepatch/livepatch_sample
-/bin/busybox insmod /livepatch-sample.ko || echo "klpkit-boot: insmod failed"
-echo "klpkit-boot: patched: $(/bin/busybox cat /proc/cmdline)"
-while [ "$(/bin/busybox cat $state/transition)" = 1 ]; do /bin/busybox sleep 0.1; done
-/bin/busybox grep -q 'this has been live patched' /proc/cmdline && seen=1
-echo 0 > $state/enabled
-while [ -e $state ]; do /bin/busybox sleep 0.1; done
-/bin/busybox rmmod livepatch_sample && /bin/busybox grep -q 'console=ttyS0' /proc/cmdline && [ "$seen" = 1 ] \\
-  && echo "{PASSED}"
-/bin/busybox reboot -f
+CHECK = """
+grep -q 'this has been live patched' /proc/cmdline
+seen=$?
+case $1 in patched) exit $seen ;; *) [ $seen != 0 ] ;; esac
 """
 
 
@@ -94,39 +81,18 @@ def exceptions(level: Level) -> list[str]:
     return [f"CFLAGS_{name}.o={' '.join(words)}" for name, words in flags.items()]
 
 
-def initramfs(folder: Path, module: Path) -> Path:
-    """A compressed archive with busybox, `INIT` and `module`, made in `folder`."""
-    root = folder / "root"
-    for name in ("bin", "dev"):
-        (root / name).mkdir(parents=True)
-    shutil.copy2("/bin/busybox", root / "bin/busybox")
-    shutil.copy2(module, root / module.name)
-    (root / "init").write_text(INIT)
-    (root / "init").chmod(0o755)
-    names = "\n".join(sorted(str(path.relative_to(root)) for path in root.rglob("*"))).encode()
-    packed = programs.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=root, stdin=names)
-    archive = folder / "initrd.gz"
-    archive.write_bytes(gzip.compress(packed.stdout, compresslevel=1))
-    return archive
-
-
 def boot(build: Path, log: Path) -> bool:
-    """Boot the kernel of `build` under emulation; True when the guest said that all went well."""
-    with tempfile.TemporaryDirectory(prefix="klpkit-boot-") as name:
-        archive = initramfs(Path(name), build / SAMPLE)
-        argv = [
-            *("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "256"),
-            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"),
-            *("-kernel", str(build / "vmlinux"), "-initrd", str(archive)),
-            *("-append", "console=ttyS0 panic=-1 reboot=k loglevel=6"),
-        ]
-        try:
-            console = programs.run(argv, timeout=BOOT_SECONDS).stdout
-        except ProgramFailedError as error:
-            console = error.completed.stdout
-    log.write_bytes(console)
-    troubles = (b"Oops", b"BUG:", b"WARNING:", b"Call Trace", b"Kernel panic")
-    return PASSED.encode() in console and not any(word in console for word in troubles)
+    """Boot the kernel of `build` with its livepatch sample; True when it was seen to work and to be reverted."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as check:
+        check.write(CHECK)
+        check.flush()
+        resources = Resources(memory=256, seconds=BOOT_SECONDS)
+        guest = Guest(build / "vmlinux", patch=build / SAMPLE, check=Path(check.name), resources=resources)
+        outcome = run_guest(guest)
+    log.write_text(outcome.console)
+    for trouble in outcome.troubles:
+        print(f"{trouble.slug}: {trouble.message}", *trouble.evidence, sep="\n  | ", file=sys.stderr)
+    return outcome.passed
 
 
 def make_level(level: Level, logs: Path) -> Outcome:
