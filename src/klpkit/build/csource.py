@@ -16,10 +16,10 @@ Kind = Literal["function", "macro", "type", "variable", "declaration", "invocati
 
 _TOKEN = re.compile(
     r"""
-      (?P<blank>[ \t\r\f\v]+|\\\r?\n)
+      (?P<directive>(?m:^)[ \t]*\#(?:/\*.*?\*/|//[^\n]*|\\\r?\n|[^\n])*)
+    | (?P<blank>[ \t\r\f\v]+|\\\r?\n)
     | (?P<newline>\n)
     | (?P<comment>/\*.*?(?:\*/|\Z)|//(?:[^\n\\]|\\(?:.|\n))*)
-    | (?P<directive>(?m:^)[ \t]*\#(?:/\*.*?\*/|//[^\n]*|\\\r?\n|[^\n])*)
     | (?P<string>(?:u8|[uUL])?(?:"(?:[^"\\\n]|\\(?:.|\n))*"?|'(?:[^'\\\n]|\\(?:.|\n))*'?))
     | (?P<word>[A-Za-z_$\u0080-\U0010ffff][\w$]*)
     | (?P<number>\.?\d(?:[eEpP][+-]|[\w.])*)
@@ -105,11 +105,16 @@ class Definition:
 
 def tokenize(text: str) -> Iterator[Token]:
     """The code of `text` token by token; comments and layout are dropped."""
+    for kind, token, line in lexemes(text):
+        if kind not in _NOT_CODE:
+            yield Token(token, line, kind)
+
+
+def lexemes(text: str) -> Iterator[tuple[str, str, int]]:
+    """All of `text` in pieces: kind, text, line.  The kinds without code are `blank`, `newline` and `comment`."""
     line = 1
     for match in _TOKEN.finditer(text):
-        kind = match.lastgroup or "mark"
-        if kind not in _NOT_CODE:
-            yield Token(match[0], line, kind)
+        yield match.lastgroup or "mark", match[0], line
         line += match[0].count("\n")
 
 
