@@ -14,7 +14,7 @@ from klpkit.target.columns import SymbolColumns
 def read_system_map(path: Path) -> SymbolColumns:
     """The symbols in the file `path`, sorted by address as kallsyms has them.
 
-    Lines of modules (`/proc/kallsyms` ends in `[module]`) are left out.  Raises `FormatError` for other content and
+    Lines of modules (`/proc/kallsyms` marks them `[module]`) are left out.  Raises `FormatError` for others,
     `RefusedError` (`hidden-addresses`) where all addresses are 0, as `/proc/kallsyms` shows them to most users.
     """
     addresses: list[int] = []
