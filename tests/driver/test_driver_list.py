@@ -171,7 +171,7 @@ def test_a_long_chain_of_effects_is_closed_without_recursion() -> None:
     keys = [(f"f{i}", "a.c", i, 1) for i in range(3000)]
     for one, other in itertools.pairwise(keys):
         effects.add(one, other, "inline")
-    found = [user for user, _, _ in effects.impacted(keys[0])]
+    found = [user for user, _, _, _ in effects.impacted(keys[0])]
     assert found == keys[1:]
 
 

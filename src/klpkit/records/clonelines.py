@@ -93,10 +93,11 @@ def parse_dump(data: bytes, path: str, *, lenient: bool = False, kept: list[byte
     line; with `lenient` such lines are left out, and one warning counts them and tells about the first.
     """
     dump = CloneDump(path)
+    nodes = _Nodes()
     bad = 0
     first = ""
     for number, line, ended in _lines(data):
-        problem = _take(dump, line) if ended else "the line has no end: the dump is truncated"
+        problem = _take(dump, line, nodes) if ended else "the line has no end: the dump is truncated"
         if not problem:
             if kept is not None:
                 kept.append(line)
@@ -140,7 +141,15 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes, bool]]:
         yield len(lines) + 1, rest, False
 
 
-def _take(dump: CloneDump, line: bytes) -> str:
+class _Nodes(dict[tuple[bytes, ...], "Node | None"]):
+    """Five fields → the function that they name: a dump names most of its functions many times."""
+
+    def __missing__(self, fields: tuple[bytes, ...]) -> Node | None:
+        self[fields] = node = _node(fields)
+        return node
+
+
+def _take(dump: CloneDump, line: bytes, nodes: _Nodes) -> str:
     """Add the record in `line` to `dump`; what is wrong with it, or nothing."""
     fields = line.split(b";")
     count = len(fields)
@@ -154,13 +163,13 @@ def _take(dump: CloneDump, line: bytes) -> str:
         return _shape_problem(fields, line)
     if line.translate(None, CONTROLS) != line:
         return "a control character where text is expected: this is no clone dump"
-    source = _node(body)
+    source = nodes[tuple(body)]
     if source is None:
         return f"not a function record: {_shown(b';'.join(body))}"
     if user is None:
         dump.removed.append(source)
         return ""
-    target = _node(user)
+    target = nodes[tuple(user)]
     if target is None:
         return f"not a function record: {_shown(b';'.join(user))}"
     if not word:
@@ -172,7 +181,7 @@ def _take(dump: CloneDump, line: bytes) -> str:
 CONTROLS = bytes(range(32))
 
 
-def _node(fields: list[bytes]) -> Node | None:
+def _node(fields: tuple[bytes, ...]) -> Node | None:
     """The function that five fields name, None where they don't; the `*` that marks an `asm` name goes."""
     symbol = fields[0].removeprefix(b"*")
     order, line, column = _number(fields[1]), _number(fields[3]), _number(fields[4])

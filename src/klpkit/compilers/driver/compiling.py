@@ -14,6 +14,8 @@ from klpkit.compilers.driver.talk import DriverError, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from klpkit.compilers.driver.effects import Effects
     from klpkit.compilers.driver.features import Features
     from klpkit.compilers.driver.options import Wanted
@@ -99,7 +101,7 @@ def compile_source(job: Job, wanted: Wanted, features: Features) -> tuple[int, U
 
         status, data, names = marking.compile_marked(job)
     else:
-        status, data = _run(job, level)
+        status, data = _run(job, level, _listing_modules if wanted.listing and not job.lto else None)
     if status or run.interrupted():
         return status, None
     job.compiled = True
@@ -111,8 +113,14 @@ def compile_source(job: Job, wanted: Wanted, features: Features) -> tuple[int, U
     return status, unit
 
 
-def _run(job: Job, level: Level) -> tuple[int, bytes | None]:
-    """Run the compiler; (wait status, its dump, None where there is none)."""
+def _listing_modules() -> None:
+    """Import what a list needs: done while the compiler runs, it keeps nobody waiting."""
+    import klpkit.compilers.driver.listing
+    import klpkit.records.lightelf  # noqa: F401
+
+
+def _run(job: Job, level: Level, meanwhile: Callable[[], None] | None) -> tuple[int, bytes | None]:
+    """Run the compiler, and `meanwhile` with it; (wait status, its dump, None where there is none)."""
     if job.own_dump:
         from klpkit.compilers.driver import owndump
 
@@ -124,7 +132,7 @@ def _run(job: Job, level: Level) -> tuple[int, bytes | None]:
     from klpkit.compilers.driver.asking import Along
 
     dump, along = DumpFile(), Along(job, level)
-    status = run.run(job.argv(OPTION, *along.options))
+    status = run.run(job.argv(OPTION, *along.options), meanwhile=meanwhile)
     job.told = along.texts()
     return status, dump.content()
 

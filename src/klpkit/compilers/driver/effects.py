@@ -35,6 +35,14 @@ def key_of(node: Node) -> Key:
     return symbol.partition(LTO_PRIVATE)[0], file, line, column
 
 
+class _Keys(dict["Node", "Key"]):
+    """`key_of`, once a node."""
+
+    def __missing__(self, node: Node) -> Key:
+        self[node] = key = key_of(node)
+        return key
+
+
 class Effects:
     """`users[body]` maps each user to the cause; `symbols` finds the functions of a symbol."""
 
@@ -45,13 +53,14 @@ class Effects:
         self.excused: dict[Key, str] = {}
 
     def add_dump(self, dump: CloneDump) -> None:
+        keys = _Keys()
         for body, user, word in dump.clones:
             cause, known = cause_of(word, body[0], user[0])
             if not known:
                 self.unknown_words[word] = self.unknown_words.get(word, 0) + 1
-            self.add(key_of(body), key_of(user), cause)
+            self.add(keys[body], keys[user], cause)
         for node in dump.removed:
-            self._known(key_of(node))
+            self._known(keys[node])
 
     def add_object(self, light: LightObject) -> None:
         """What the object tells beyond the dump: its other functions, who calls clones, aliases, cold pieces."""
@@ -80,21 +89,17 @@ class Effects:
             self.users[key] = {}
             self.symbols.setdefault(key[0], []).append(key)
 
-    def impacted(self, seed: Key) -> Iterator[tuple[Key, str, list[Key]]]:
-        """Every function that is impacted by `seed`, nearest first: (function, cause, chain from seed to it)."""
-        before: dict[Key, Key] = {seed: seed}
+    def impacted(self, seed: Key) -> Iterator[tuple[Key, str, Key, tuple[Key, ...]]]:
+        """Every function that is impacted by `seed`, nearest first.
+
+        Yields (function, cause of the last step, body that this step brings, functions between it and the seed).
+        """
+        between: dict[Key, tuple[Key, ...]] = {seed: ()}
         queue = [seed]
         for body in queue:
+            through = (*between[body], body) if body != seed else ()
             for user, cause in self.users[body].items():
-                if user in before:
-                    continue
-                before[user] = body
-                queue.append(user)
-                yield user, cause, self._chain(before, user)
-
-    def _chain(self, before: dict[Key, Key], user: Key) -> list[Key]:
-        chain = [user]
-        while before[chain[-1]] != chain[-1]:
-            chain.append(before[chain[-1]])
-        chain.reverse()
-        return chain
+                if user not in between:
+                    between[user] = through
+                    queue.append(user)
+                    yield user, cause, body, through

@@ -101,12 +101,13 @@ def _lines(unit: str, effects: Effects, shown: _Shown, seed: Key) -> Iterator[st
     symbol, where, way = shown[seed]
     first = f"{unit}\t{symbol}\t{where}\t"
     yield f"{first}{symbol}\t{where}\tself\t{way}\t-"
-    for user, cause, chain in effects.impacted(seed):
+    excused = effects.excused
+    for user, cause, body, between in effects.impacted(seed):
         symbol, where, way = shown[user]
-        via = ",".join([shown[key][0] for key in chain[1:-1]]) or "-"
-        excuse = effects.excused.get(chain[-2]) if cause == "inline" else None
-        step = f"{cause}({excuse})" if excuse else cause
-        yield f"{first}{symbol}\t{where}\t{step}\t{way}\t{via}"
+        via = ",".join([shown[key][0] for key in between]) if between else "-"
+        if cause == "inline" and body in excused:
+            cause = f"inline({excused[body]})"
+        yield f"{first}{symbol}\t{where}\t{cause}\t{way}\t{via}"
 
 
 def how(symbol: str, functions: Collection[str] | None) -> str:

@@ -13,6 +13,7 @@ from klpkit.compilers.driver.talk import LACKING, DriverError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     # The module `signal` is this one dressed in enums, which cost 4 ms a call.
     import _signal as signal
@@ -35,9 +36,20 @@ def replace(argv: list[str]) -> int:
         raise _no_start(argv, error) from error
 
 
-def run(argv: list[str], *, stderr: int | None = None, env: dict[str, str] | None = None) -> int:
-    """Run `argv` to its end and return its wait status; `stderr` is a descriptor to use in place of the own."""
+def run(
+    argv: list[str],
+    *,
+    stderr: int | None = None,
+    env: dict[str, str] | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> int:
+    """Run `argv` to its end and return its wait status.
+
+    `stderr` is a descriptor to use in place of the own; `meanwhile` is called while `argv` runs.
+    """
     child = start(argv, stderr=stderr, env=env)
+    if meanwhile:
+        meanwhile()
     return wait(child)
 
 
