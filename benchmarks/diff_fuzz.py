@@ -84,6 +84,13 @@ def functions(elf: ElfFile) -> dict[str, bytes]:
     return found
 
 
+def bodies(elf: ElfFile) -> dict[str, tuple[int, int]]:
+    """Where each global function begins: `(section, offset)`, by name."""
+    symbols = elf.symbols
+    rows = [row for row in symbols.defined_functions.tolist() if symbols.bind[row] != c.STB_LOCAL]
+    return {symbols.names[row]: (int(symbols.section[row]), int(symbols.value[row])) for row in rows}
+
+
 def contradiction(original: ElfFile, patched: ElfFile, diff: ObjectDiff) -> str:
     """What the bytes say against the answer; empty where nothing."""
     if diff.verdict is Verdict.UNPATCHABLE:
@@ -91,6 +98,10 @@ def contradiction(original: ElfFile, patched: ElfFile, diff: ObjectDiff) -> str:
     told = {function.name for function in diff.functions} | {function.patched_name for function in diff.functions}
     told |= {alias for function in diff.functions for alias in function.aliases}
     told |= {line.where for line in diff.moved}
+    # A function under another name is told by either.
+    places = [bodies(elf) for elf in (original, patched)]
+    mine = [{at[name] for name in told if name in at} for at in places]
+    told |= {name for at, known in zip(places, mine, strict=True) for name in at if at[name] in known}
     before, after = functions(original), functions(patched)
     for name in before.keys() & after.keys():
         if before[name] != after[name] and name not in told:

@@ -150,3 +150,11 @@ def test_another_argument_of_the_same_helper_is_a_change(compile_c: Compile) -> 
     source = 'void __might_sleep(const char *, int, int); void f(void) { __might_sleep("a/b.c", 10, 20); }'
     assert _diff(compile_c, source, source.replace("20", "21")).changed == ["f"]
     assert _diff(compile_c, source, source.replace("10", "11")).changed == []
+
+
+def test_a_number_that_no_source_line_has_is_a_change(compile_c: Compile) -> None:
+    source = 'void __might_sleep(const char *, int, int); void f(void) { __might_sleep("a/b.c", 238, 0); }'
+    assert _diff(compile_c, source, source.replace("238", "239")).changed == []
+    for number in ("9502958", "65536", "0", "-1"):
+        assert _diff(compile_c, source, source.replace("238", number)).changed == ["f"]
+        assert _diff(compile_c, source.replace("238", number), source).changed == ["f"]

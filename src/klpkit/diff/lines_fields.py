@@ -1,7 +1,7 @@
 """Line numbers that objects keep in data of a known shape: bug tables, printk and dynamic-debug records.
 
-They are masked in the compared content and read back for the report, so that a line that only moved is a note
-and everything else in the record still counts.
+They are masked in the compared content and read back for the report, so that a line that only moved is told and
+everything else in the record still counts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import numpy as np
 from klpkit.diff.graph import Graph
 from klpkit.diff.pool import distinct
 from klpkit.elf.special import PRINTK_ENTRY, Line, Role, special
+
+LAST_LINE = 0xFFFF
+"""No source line has a greater number: `struct bug_entry` (asm-generic/bug.h) has 16 bits for every line that the
+kernel may warn in.  A number beyond it is none, whatever record or argument it stands in."""
 
 
 def mask(graph: Graph, data: bytearray) -> dict[int, tuple[int, int, int]]:
@@ -28,6 +32,8 @@ def mask(graph: Graph, data: bytearray) -> dict[int, tuple[int, int, int]]:
                 _note(graph, entity, row.lines, found)
     for entity in _printk_entries(graph):
         _note(graph, entity, PRINTK_ENTRY, found)
+    for entity in [entity for entity in found if _number(graph, found[entity], entity) > LAST_LINE]:
+        del found[entity]
     for entity, (offset, size, bits) in found.items():
         place = int(entities.start[entity]) + offset
         value = int.from_bytes(data[place : place + size], _order(graph))
@@ -37,7 +43,11 @@ def mask(graph: Graph, data: bytearray) -> dict[int, tuple[int, int, int]]:
 
 def line_number(graph: Graph, entity: int) -> int:
     """The line number that the record `entity` keeps."""
-    offset, size, bits = graph.line_fields[entity]
+    return _number(graph, graph.line_fields[entity], entity)
+
+
+def _number(graph: Graph, field: tuple[int, int, int], entity: int) -> int:
+    offset, size, bits = field
     place = int(graph.entities.start[entity]) + offset
     value = int.from_bytes(graph.flat.data[place : place + size], _order(graph))
     wide = value & _mask(graph, size, bits)
