@@ -9,7 +9,6 @@ from klpkit.diff.compare import Comparison
 from klpkit.diff.correlate import Correlation
 from klpkit.diff.graph import Kind
 from klpkit.diff.lines_fields import line_number
-from klpkit.diff.machine import MACHINES
 from klpkit.diff.model import Cause, Data, Function, MovedLine, ObjectDiff, Status, Verdict
 from klpkit.diff.union import CODE, STATE, Union
 from klpkit.elf.special import Role
@@ -28,7 +27,7 @@ def answer(result: Comparison) -> ObjectDiff:
     return ObjectDiff(
         original=both.original.path,
         patched=both.patched.path,
-        arch=MACHINES[both.original.elf.machine].name,
+        arch=both.original.facts.name,
         verdict=verdict,
         functions=functions,
         data=data,

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.diff.decoders import iced
-from klpkit.diff.graph import Graph, Kind, References
-from klpkit.diff.machine import BRANCH, Machine
+from klpkit.diff.graph import BRANCH, Graph, Kind, References
 from klpkit.diff.pool import Ints, Mask, distinct
 from klpkit.elf import constants as c
+from klpkit.elf.arch import Displacement, named
 from klpkit.elf.special import Role
 
 
@@ -32,7 +32,7 @@ class Found:
     masks: list[tuple[int, bytes]]
 
 
-def add(graph: Graph, data: bytearray, relocated: Ints, machine: Machine) -> None:
+def add(graph: Graph, data: bytearray, relocated: Ints) -> None:
     """Add the resolved branches of shared sections to the references and mask their fields in `data`."""
     sections = _shared(graph)
     if not len(sections):
@@ -116,13 +116,17 @@ def _x86(graph: Graph, sections: Ints, relocated: Ints) -> Found:
     return _x86_decoded(graph, ends)
 
 
-# What a byte can be: E8 and E9 call and jump, 0F 80 to 0F 8F jump on a condition, a ModRM byte of a RIP-relative
-# operand, and the jumps of two bytes.
-_BYTES = np.arange(256)
-_NEAR = (_BYTES & 0xFE) == 0xE8
-_CONDITION = (_BYTES & 0xF0) == 0x80
-_RELATIVE_TO_END = (_BYTES & 0xC7) == 0x05
-_SHORT = ((_BYTES & 0xF0) == 0x70) | (_BYTES == 0xEB) | ((_BYTES & 0xFC) == 0xE0)
+def _last_opcode_bytes(first: int | None, size: int) -> Mask:
+    """Which bytes may stand before a displacement of `size` bytes, behind the opcode byte `first` if any."""
+    found = np.zeros(256, dtype=bool)
+    for row in named("x86_64").displacements:
+        if row.size == size and (row.match[0] if len(row.match) > 1 else None) == first:
+            found |= (np.arange(256) & row.mask[-1]) == row.match[-1]
+    return found
+
+
+_NEAR, _CONDITION, _SHORT = (_last_opcode_bytes(*key) for key in ((None, 4), (0x0F, 4), (None, 1)))
+_RELATIVE_TO_END = (np.arange(256) & 0xC7) == 0x05  # the ModRM byte of a RIP-relative operand
 
 
 def _x86_near(
@@ -216,44 +220,8 @@ def _x86_decoded(graph: Graph, ends: dict[int, int]) -> Found:
 # --- instruction sets of fixed width -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """Branches whose word has `value` under `mask`; the distance is `shift`-scaled from (bit, width, to) parts."""
-
-    mask: int
-    value: int
-    parts: tuple[tuple[int, int, int], ...]
-    shift: int
-
-
 def _signed(value: Ints, bits: int) -> Ints:
     return np.where(value >= (1 << (bits - 1)), value - (1 << bits), value)
-
-
-_FORMS: dict[int, tuple[Form, ...]] = {
-    c.EM_AARCH64: (
-        Form(0x7C000000, 0x14000000, ((0, 26, 0),), 2),
-        Form(0xFF000000, 0x54000000, ((5, 19, 0),), 2),
-        Form(0x7E000000, 0x34000000, ((5, 19, 0),), 2),
-        Form(0x7E000000, 0x36000000, ((5, 14, 0),), 2),
-        Form(0x9F000000, 0x10000000, ((29, 2, 0), (5, 19, 2)), 0),
-        Form(0x3B000000, 0x18000000, ((5, 19, 0),), 2),
-    ),
-    c.EM_PPC64: (
-        Form(0xFC000002, 0x48000000, ((2, 24, 0),), 2),
-        Form(0xFC000002, 0x40000000, ((2, 14, 0),), 2),
-    ),
-    c.EM_LOONGARCH: (
-        Form(0xF8000000, 0x50000000, ((10, 16, 0), (0, 10, 16)), 2),
-        Form(0xF8000000, 0x40000000, ((10, 16, 0), (0, 5, 16)), 2),
-        Form(0xFC000000, 0x58000000, ((10, 16, 0),), 2),
-        Form(0xFC000000, 0x5C000000, ((10, 16, 0),), 2),
-        Form(0xFC000000, 0x60000000, ((10, 16, 0),), 2),
-        Form(0xFC000000, 0x64000000, ((10, 16, 0),), 2),
-        Form(0xFC000000, 0x68000000, ((10, 16, 0),), 2),
-        Form(0xFC000000, 0x6C000000, ((10, 16, 0),), 2),
-    ),
-}
 
 
 def _fixed(graph: Graph, sections: Ints, relocated: Ints) -> Found:
@@ -262,17 +230,16 @@ def _fixed(graph: Graph, sections: Ints, relocated: Ints) -> Found:
     word = _unsigned(graph, at)
     rows: list[npt.NDArray[np.int64]] = []
     masks: list[tuple[int, bytes]] = []
-    for number, form in enumerate(_FORMS[graph.elf.machine]):
-        hit: Mask = (word & form.mask) == form.value
-        bits = sum(width for _, width, _ in form.parts)
-        distance = np.zeros(int(hit.sum()), np.int64)
-        keep = 0xFFFFFFFF
-        for bit, width, to in form.parts:
+    for number, form in enumerate(graph.facts.words + graph.facts.near_words):
+        hit = np.flatnonzero((word & form.mask) == form.match)
+        distance, bits, keep = np.zeros(len(hit), np.int64), 0, 0xFFFFFFFF
+        for bit, width in form.pieces:
             field = (1 << width) - 1
-            distance = distance | (((word[hit] >> bit) & field) << to)
+            distance |= ((word[hit] >> bit) & field) << bits
+            bits += width
             keep &= ~(field << bit)
         place = at[hit]
-        target = place + (_signed(distance, bits) << form.shift)
+        target = place + _signed(distance, bits) * form.scale
         leaving = _leaves(graph, sections, place, target)
         place, target = place[leaving], target[leaving]
         rows.append(np.stack([place, target, np.full(len(place), number)]))
@@ -283,15 +250,13 @@ def _fixed(graph: Graph, sections: Ints, relocated: Ints) -> Found:
 
 # --- s390 --------------------------------------------------------------------------------------------------
 
-# First byte, low half of the second (None: any) → bytes of the distance, which is at offset 2 and counts halves.
-_RELATIVE = {0xC0: ((0, 4, 5), 4), 0xC4: (None, 4), 0xC6: (None, 4), 0xA7: ((4, 5, 6, 7), 2), 0xEC: (None, 2)}
-
 
 def _s390(graph: Graph, sections: Ints, relocated: Ints) -> Found:
     raw = graph.flat.data
     at = _positions(graph, sections, 2)
+    rows = graph.facts.displacements + graph.facts.near_displacements
     first = np.frombuffer(raw, np.uint8)[at]
-    candidates = at[np.isin(first, list(_RELATIVE))]
+    candidates = at[np.isin(first, [row.match[0] for row in rows])]
     candidates = candidates[~_member(relocated, candidates + 2)]
     starts = graph.entities.start[: graph.entities.defined]
     real: list[tuple[int, int, int]] = []
@@ -300,7 +265,7 @@ def _s390(graph: Graph, sections: Ints, relocated: Ints) -> Found:
     for owner in owners.tolist():
         place, end = int(starts[owner]), int(graph.entities.end[owner])
         while place < end:
-            if place in wanted and (row := _s390_branch(raw, place)) is not None:
+            if place in wanted and (row := _s390_branch(raw, place, rows)) is not None:
                 real.append(row)
             place += (2, 4, 4, 6)[raw[place] >> 6]
     columns = np.array(real, dtype=np.int64).reshape(-1, 3)
@@ -310,14 +275,18 @@ def _s390(graph: Graph, sections: Ints, relocated: Ints) -> Found:
     return Found(columns[:, 0] + 2, columns[:, 1], columns[:, 2], masks)
 
 
-def _s390_branch(raw: bytes, place: int) -> tuple[int, int, int] | None:
-    forms, size = _RELATIVE[raw[place]]
-    if forms is not None and raw[place + 1] & 15 not in forms:
-        return None
-    if raw[place] == 0xEC and raw[place + 5] not in (0x64, 0x65, 0x76, 0x77, 0x7C, 0x7D, 0x7E, 0x7F, 0x44, 0x45):
-        return None
-    distance = int.from_bytes(raw[place + 2 : place + 2 + size], "big", signed=True)
-    return place, place + 2 * distance, size
+def _s390_branch(raw: bytes, place: int, rows: tuple[Displacement, ...]) -> tuple[int, int, int] | None:
+    """`(place, target, size of the distance)` of the instruction at `place`, None where it holds no distance."""
+    for row in rows:
+        here = raw[place : place + len(row.match)]
+        if any(byte & mask != match for byte, mask, match in zip(here, row.mask, row.match, strict=True)):
+            continue
+        if row.last and raw[place + row.last_at] not in row.last:
+            continue
+        field = place + len(row.match)
+        distance = int.from_bytes(raw[field : field + row.size], "big", signed=True)
+        return place, place + row.scale * distance, row.size
+    return None
 
 
 _FINDERS: dict[int, Callable[[Graph, Ints, Ints], Found]] = {

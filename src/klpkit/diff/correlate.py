@@ -17,13 +17,9 @@ from klpkit.diff.names import renamed
 from klpkit.diff.parts import parts
 from klpkit.diff.pool import Hashes, Ints, Mask, Pool, distinct, mixed, summed
 from klpkit.diff.union import CODE, OTHER, STATE, Union, repeated
-from klpkit.elf import constants as c
 from klpkit.elf.special import Role
 
 ROUNDS = 64
-
-ANCHORS = (c.EM_AARCH64, c.EM_PPC64, c.EM_LOONGARCH)
-"""Machines whose compilers reach data by its distance from other data (-fsection-anchors)."""
 
 
 class Correlation:
@@ -409,7 +405,7 @@ def _users_agree(found: Correlation, x: int, y: int) -> bool:
     left = both.original.users_of(x)
     right = both.patched.users_of(y - both.split) + both.split
     if not len(left) and not len(right):
-        anchored = both.original.elf.machine in ANCHORS
+        anchored = both.original.facts.anchors
         return bool(both.sort[x] != STATE or both.role[x] == Role.RODATA or not anchored)
     matched = set(found.partner[left].tolist())
     if matched & set(right.tolist()):

@@ -15,6 +15,7 @@ import numpy as np
 
 from klpkit.diff.pool import Ints, Mask
 from klpkit.elf import ElfFile
+from klpkit.elf.arch import Architecture
 
 
 class Kind(IntEnum):
@@ -33,6 +34,9 @@ class Kind(IntEnum):
     COMMON = 6
     """Storage that a linker will allot."""
 
+
+BRANCH = 1 << 20
+"""Reference types at and above this are branches that the assembler resolved, not relocations."""
 
 LEAD = 64
 """Bytes before a function's entry that can belong to it."""
@@ -136,6 +140,7 @@ class Graph:
     """Entity → rows of the other symbols at its start."""
     line_fields: dict[int, tuple[int, int, int]]
     """Entity → `(offset, size, bits)` of the line number that was masked in its content."""
+    facts: Architecture
     _cache: dict[str, object] = field(default_factory=dict)
 
     def name_of(self, entity: int) -> str:

@@ -13,7 +13,6 @@ from itertools import zip_longest
 
 from klpkit.diff.decoders import capstone, iced
 from klpkit.diff.graph import Graph
-from klpkit.diff.machine import MACHINES
 from klpkit.diff.why import label
 from klpkit.elf import constants as c
 
@@ -128,7 +127,7 @@ def _capstone(graph: Graph, code: bytes) -> Iterator[_Decoded]:
 
 
 def _words(graph: Graph, code: bytes) -> Iterator[_Decoded]:
-    step = max(MACHINES[graph.elf.machine].step, 1)
+    step = graph.facts.step
     for offset in range(0, len(code), step):
         yield offset, step, ".word", "0x" + code[offset : offset + step][::-1].hex(), None
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from klpkit.diff.decoders import iced
-from klpkit.diff.graph import Graph
+from klpkit.diff.graph import BRANCH, Graph
+from klpkit.diff.lines_fields import LAST_LINE
 from klpkit.diff.model import MovedLine
 from klpkit.elf import constants as c
 from klpkit.elf.special import Role
@@ -117,6 +118,8 @@ def moved_lines(original: Graph, row: int, patched: Graph, other: int) -> list[M
     for before, after in zip(left, right, strict=True):
         if (before.start, before.end, before.argument) != (after.start, after.end, after.argument):
             return None
+        if not (0 < before.value <= LAST_LINE and 0 < after.value <= LAST_LINE):
+            return None
         helper = _helper(original, row, a, before)
         if helper is None or helper != _helper(patched, other, b, after):
             return None
@@ -127,8 +130,6 @@ def moved_lines(original: Graph, row: int, patched: Graph, other: int) -> list[M
 
 def _masked_places(graph: Graph, row: int) -> set[int]:
     """Places of branches that the assembler resolved: their bytes were compared as references."""
-    from klpkit.diff.machine import BRANCH
-
     span = graph.references_of(row)
     places: set[int] = set()
     for at, kind in zip(graph.references.at[span].tolist(), graph.references.type[span].tolist(), strict=True):
@@ -382,9 +383,7 @@ def _word_call(graph: Graph, row: int, code: bytes, constant: Constant) -> tuple
 
 def _calls(graph: Graph, row: int) -> set[int]:
     """The places of references by which the function calls another."""
-    from klpkit.diff.machine import MACHINES
-
-    kinds = MACHINES[graph.elf.machine].call
+    kinds = graph.facts.calls
     span, names = graph.references_of(row), _call_names(graph, row)
     references = graph.references
     return {

@@ -7,6 +7,7 @@ itself, between functions of one section, become references too (`klpkit.diff.br
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.diff import branches, lines_fields
+from klpkit.diff.comparable import comparable
 from klpkit.diff.graph import LEAD, Entities, Flat, Graph, Kind, Names, References
-from klpkit.diff.machine import MACHINES, Machine
 from klpkit.diff.pieces import Starts, entity_starts
 from klpkit.diff.pool import Ints, Pool, distinct
 from klpkit.diff.trailing import trailing_bytes
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
+from klpkit.elf.arch import Architecture
 from klpkit.elf.special import Role, role, special
 from klpkit.errors import FormatError, RefusedError
 
@@ -55,50 +57,23 @@ def load(elf: ElfFile, names: Pool, contents: Pool) -> Graph:
 
     `RefusedError` for objects that hold no comparable code: linked images, LTO bytecode, unknown machines.
     """
-    machine = _machine(elf)
-    if not len(elf.sections):
-        raise FormatError(elf.path, "section header table", "it is empty: there is nothing to compare")
-    if not len(elf.symbols):
-        raise FormatError(elf.path, "symbol table", "it is empty: not even the null symbol is there")
-    _refuse_bytecode(elf)
+    facts = comparable(elf)
     roles = _roles(elf)
     flat = _flat(elf, roles)
-    relocations = _relocations(elf, flat, machine)
+    relocations = _relocations(elf, flat, facts)
     symbols = _symbol_columns(elf, flat)
-    _bias(elf, flat, relocations, symbols, machine)
+    _bias(elf, flat, relocations, facts)
     starts = entity_starts(elf, flat, roles, relocations, symbols)
-    graph = _graph(elf, flat, roles, starts, names)
+    graph = _graph(elf, flat, roles, starts, names, facts)
     _set_pieces_apart(graph)
-    graph.references = _references(graph, relocations, symbols, machine)
+    graph.references = _references(graph, relocations, symbols)
     data = bytearray(flat.data)
-    branches.add(graph, data, relocations.at, machine)
+    branches.add(graph, data, relocations.at)
     graph.line_fields = lines_fields.mask(graph, data)
     _check_partners(graph)
-    _drop_padding(graph, machine)
+    _drop_padding(graph)
     graph.entities.content[:] = _contents(graph, bytes(data), contents)
     return graph
-
-
-def _machine(elf: ElfFile) -> Machine:
-    if not elf.relocatable:
-        hint = "give the object files, or vmlinux.o, from before the final link"
-        raise RefusedError("not-relocatable", f"{elf.path}: no relocatable object", hint=hint)
-    if elf.machine not in MACHINES:
-        known = ", ".join(machine.name for machine in MACHINES.values())
-        hint = f"klpkit diff knows {known}"
-        raise RefusedError("unknown-machine", f"{elf.path}: made for machine {elf.machine}", hint=hint)
-    return MACHINES[elf.machine]
-
-
-def _refuse_bytecode(elf: ElfFile) -> None:
-    slim = "__gnu_lto_slim" in elf.symbols.names or (
-        any(name.startswith(".gnu.lto_") for name in elf.sections.names)
-        and not any(int(elf.sections.size[i]) for i in elf.sections.executable)
-        and not len(elf.symbols.defined_functions)
-    )
-    if slim:
-        hint = "link both sides first and diff the linked objects: gcc -r -flinker-output=nolto-rel -o LINKED.o …"
-        raise RefusedError("lto-object", f"{elf.path}: holds GCC's LTO bytecode and no code", hint=hint)
 
 
 def _roles(elf: ElfFile) -> Ints:
@@ -131,7 +106,7 @@ def _flat(elf: ElfFile, roles: Ints) -> Flat:
     return Flat(base, order, data, len(data), sizes)
 
 
-def _relocations(elf: ElfFile, flat: Flat, machine: Machine) -> Relocations:
+def _relocations(elf: ElfFile, flat: Flat, facts: Architecture) -> Relocations:
     sections = elf.sections
     chosen: list[int] = []
     counts: list[int] = []
@@ -157,7 +132,7 @@ def _relocations(elf: ElfFile, flat: Flat, machine: Machine) -> Relocations:
     _check(elf, target, offset, symbol)
     kind = (info & np.uint64(0xFFFFFFFF)).astype(np.int64)
     at = flat.base[target] + offset.astype(np.int64)
-    keep = np.flatnonzero(~np.isin(kind, machine.none))
+    keep = np.flatnonzero(~np.isin(kind, facts.idle))
     keep = keep[np.argsort(at[keep], kind="stable")]
     return Relocations(at, target, kind, symbol, rows["addend"].astype(np.int64)).pick(keep)
 
@@ -203,24 +178,23 @@ def _symbol_columns(elf: ElfFile, flat: Flat) -> SymbolColumns:
     return SymbolColumns(position, nameless, file)
 
 
-def _bias(elf: ElfFile, flat: Flat, relocations: Relocations, symbols: SymbolColumns, machine: Machine) -> None:
+def _bias(elf: ElfFile, flat: Flat, relocations: Relocations, facts: Architecture) -> None:
     """Make `addend` of references in code count from the place that the instruction means."""
-    if not machine.bias:
+    biases = {kind: row.bias for kind, row in facts.relocations.items() if row.bias}
+    if not biases:
         return
     code = (elf.sections.flags[relocations.section] & np.uint64(c.SHF_EXECINSTR)) != 0
-    size = 64
+    size = max(biases) + 2
     bias = np.zeros(size, np.int64)
-    for kind, value in machine.bias.items():
-        if kind < size:
-            bias[kind] = value
+    bias[list(biases)] = list(biases.values())
     kinds = np.clip(relocations.type, 0, size - 1)
     relocations.addend += np.where(code, bias[kinds], 0)
-    if machine.trailing:
-        rows = np.flatnonzero(code & np.isin(relocations.type, machine.trailing))
+    if facts.trailing:
+        rows = np.flatnonzero(code & np.isin(relocations.type, facts.trailing))
         relocations.addend[rows] += trailing_bytes(elf, flat, relocations.at[rows], relocations.section[rows])
 
 
-def _graph(elf: ElfFile, flat: Flat, roles: Ints, starts: Starts, names: Pool) -> Graph:
+def _graph(elf: ElfFile, flat: Flat, roles: Ints, starts: Starts, names: Pool, facts: Architecture) -> Graph:
     symbols = elf.symbols
     outside = np.flatnonzero((starts.flat_of_symbol < 0) & (symbols.type != c.STT_FILE))
     defined = len(starts.start)
@@ -255,7 +229,7 @@ def _graph(elf: ElfFile, flat: Flat, roles: Ints, starts: Starts, names: Pool) -
     none = np.empty(0, np.int64)
     empty = References(none, none, none, none, none)
     text = Names(names.things, numbers)
-    return Graph(elf, str(elf.path), flat, entities, empty, text, roles, starts.aliases, {})
+    return Graph(elf, str(elf.path), flat, entities, empty, text, roles, starts.aliases, {}, facts)
 
 
 def _set_pieces_apart(graph: Graph) -> None:
@@ -269,7 +243,7 @@ def _set_pieces_apart(graph: Graph) -> None:
     entities.role[bare[~leads]] = Role.PIECES
 
 
-def _references(graph: Graph, relocations: Relocations, symbols: SymbolColumns, machine: Machine) -> References:
+def _references(graph: Graph, relocations: Relocations, symbols: SymbolColumns) -> References:
     """The references behind all relocations."""
     entities = graph.entities
     starts = entities.start[: entities.defined]
@@ -326,21 +300,11 @@ def _table_skew(graph: Graph, relocations: Relocations, owner: Ints) -> Ints:
     if not len(owner):
         return np.zeros(0, np.int64)
     table = (entities.role[owner] == Role.RODATA) & (entities.kind[owner] == Kind.ANONYMOUS)
-    relative = np.isin(relocations.type, RELATIVE[graph.elf.machine])
+    relative = relocations.type == graph.facts.relative32
     return np.where(table & relative, relocations.at - entities.start[owner], 0)
 
 
-# 32-bit relocations relative to their own place, as jump tables have them.
-RELATIVE = {
-    c.EM_X86_64: (2,),
-    c.EM_AARCH64: (261,),
-    c.EM_PPC64: (26,),
-    c.EM_S390: (5,),
-    c.EM_LOONGARCH: (99,),
-}
-
-
-def _drop_padding(graph: Graph, machine: Machine) -> None:
+def _drop_padding(graph: Graph) -> None:
     """Take bytes that only fill space between entities out of the comparison.
 
     Special sections may mark them (ORC: nothing can be unwound here); marks then count from the entity before.
@@ -352,12 +316,13 @@ def _drop_padding(graph: Graph, machine: Machine) -> None:
     used[references.target[leads | (entities.role[references.owner] != Role.SITES)]] = True
     blank = (entities.kind == Kind.ANONYMOUS) & ~used
     blank &= np.isin(entities.role, (Role.TEXT, Role.DATA, Role.RODATA, Role.PIECES))
+    padding = re.compile(graph.facts.padding)
     verdicts: dict[bytes, bool] = {}
     for entity in np.flatnonzero(blank).tolist():
         content = graph.bytes_of(entity)
         if content not in verdicts:
             code = entities.role[entity] in (Role.TEXT, Role.PIECES)
-            filler = machine.padding.fullmatch(content) is not None if code else not content.strip(b"\0")
+            filler = padding.fullmatch(content) is not None if code else not content.strip(b"\0")
             verdicts[content] = filler
         if verdicts[content]:
             entities.role[entity] = Role.DROPPED

@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from klpkit.diff.compare import Comparison
-from klpkit.diff.correlate import ANCHORS
 from klpkit.diff.graph import Graph, Kind
 from klpkit.diff.model import Data, Function, Obstacle, Status
 from klpkit.diff.names import declared
 from klpkit.diff.union import CODE, STATE
 from klpkit.elf import constants as c
-from klpkit.elf.arch import Architecture, architecture
 from klpkit.elf.special import Role, special
 from klpkit.impact.forbidden import forbidden_section
 
@@ -49,9 +47,6 @@ _FORBIDDEN_ADVICE = {
 }
 _OTHER_ADVICE = "leave it alone and change a traced caller or callee"
 
-# What recordmcount leaves at an entry where it has taken the profiling call away.
-ENTRY_NOPS = {c.EM_X86_64: b"\x0f\x1f\x44\x00\x00"}
-
 
 def _no_ftrace(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> Iterator[Obstacle]:
     traced = ftrace_locations(result)
@@ -74,9 +69,7 @@ def ftrace_locations(result: Comparison) -> set[int]:
     """The functions of the original that ftrace can redirect, as rows."""
     both = result.both
     graph = both.original
-    facts = architecture(graph.elf.machine, graph.elf.byte_order)
-    if facts is None:
-        return set()
+    facts = graph.facts
     names = graph.elf.sections.names
     listed = [i for i, name in enumerate(names) if any(name.startswith(s) for s in facts.site_sections)]
     entries = np.flatnonzero(np.isin(graph.entities.section[: graph.entities.defined], listed))
@@ -84,17 +77,16 @@ def ftrace_locations(result: Comparison) -> set[int]:
     traced = set(owners[owners >= 0].tolist())
     for target in graph.names.find(set(facts.entry_calls)):
         traced.update(_called_early(graph, target, facts.site_after))
-    nop = ENTRY_NOPS.get(graph.elf.machine)
-    if nop is not None:
-        traced.update(row for row in result.causes if row < both.split and _starts_with(graph, row, nop, facts))
+    if facts.entry_nop:
+        traced.update(row for row in result.causes if row < both.split and _starts_with_nop(graph, row))
     return traced
 
 
-def _starts_with(graph: Graph, row: int, nop: bytes, facts: Architecture) -> bool:
+def _starts_with_nop(graph: Graph, row: int) -> bool:
     code = graph.bytes_of(row)
-    for pad in facts.landing_pads:
+    for pad in graph.facts.landing_pads:
         code = code.removeprefix(pad)
-    return code.startswith(nop)
+    return code.startswith(graph.facts.entry_nop)
 
 
 def _called_early(graph: Graph, target: int, reach: int) -> list[int]:
@@ -179,7 +171,7 @@ def _anchored_state(
 ) -> Iterator[Obstacle]:
     """State without users is reached by a distance from its neighbours: which is which can't be told."""
     both = result.both
-    for row in result.unmatched if both.original.elf.machine in ANCHORS else ():
+    for row in result.unmatched if both.original.facts.anchors else ():
         graph, entity = both.side(row)
         if both.sort[row] != STATE or both.role[row] != Role.DATA or both.declared[row] < 0:
             continue

@@ -26,6 +26,10 @@ class StringTable:
             raise self._error(offset)
         return _decoded(self._blob[offset:end])
 
+    def holds(self, name: str) -> bool:
+        """Whether `name` is in the table as a whole string."""
+        return b"\0" + name.encode("utf-8", "surrogateescape") + b"\0" in self._blob
+
     def names(self, offsets: npt.NDArray[np.integer]) -> list[str]:
         """The names at all of `offsets`, in their order."""
         if not len(offsets):

@@ -64,6 +64,10 @@ class SymbolTable:
         """The names of all symbols, row by row."""
         return self._strings.names(self.name_offset)
 
+    def has_name(self, name: str) -> bool:
+        """Whether the table's strings hold `name` (so a symbol may be called so), without reading all names."""
+        return self._strings.holds(name)
+
     @cached_property
     def _by_name(self) -> dict[str, list[int]]:
         rows: dict[str, list[int]] = {}

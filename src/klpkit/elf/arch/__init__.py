@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from klpkit.elf.arch.facts import Architecture, Displacement, Relocation, Word
 
-__all__ = ["Architecture", "Displacement", "Relocation", "Word", "architecture", "named"]
+__all__ = ["NAMES", "Architecture", "Displacement", "Relocation", "Word", "architecture", "named"]
 
 _MACHINES = {62: "x86_64", 183: "aarch64", 21: "ppc64le", 22: "s390x", 258: "loongarch64"}
+
+NAMES = tuple(_MACHINES.values())
+"""The names of all architectures that klpkit knows."""
 
 
 def architecture(machine: int, order: str) -> Architecture | None:

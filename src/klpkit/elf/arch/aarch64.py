@@ -76,4 +76,10 @@ FACTS = Architecture(
         b"\xdf\x24\x03\xd5",
         b"\x3f\x23\x03\xd5",
     ),  # bti, paciasp
+    near_words=(Word(0x18000000, 0x3B000000, ((5, 19),)),),  # ldr of a literal
+    idle=(0, 256),
+    calls=(282, 283),
+    relative32=261,
+    padding=rb"(?:\x1f\x20\x03\xd5|\x00{4})*",
+    anchors=True,
 )

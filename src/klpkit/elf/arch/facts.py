@@ -28,17 +28,29 @@ class Displacement:
     """A branch (or address) instruction whose signed displacement follows its opcode bytes.
 
     The opcode is `match` where `mask` has bits; the displacement has `size` bytes in the architecture's order,
-    counts in units of `scale` bytes from the end of the field, or from the opcode if not `from_end`.
+    counts in units of `scale` bytes from the end of the field, or from the opcode if not `from_end`.  `last` are
+    the values that the instruction's last byte, number `last_at`, may have, where that belongs to the opcode.
     """
 
-    __slots__ = ("from_end", "mask", "match", "scale", "size")
+    __slots__ = ("from_end", "last", "last_at", "mask", "match", "scale", "size")
 
-    def __init__(self, match: bytes, mask: bytes, size: int, scale: int = 1, from_end: bool = True) -> None:
+    def __init__(
+        self,
+        match: bytes,
+        mask: bytes,
+        size: int,
+        scale: int = 1,
+        from_end: bool = True,
+        last: bytes = b"",
+        last_at: int = 0,
+    ) -> None:
         self.match = match
         self.mask = mask
         self.size = size
         self.scale = scale
         self.from_end = from_end
+        self.last = last
+        self.last_at = last_at
 
 
 class Word:
@@ -64,6 +76,15 @@ class Architecture:
     - `displacements`, `words`: the direct branches, and the instructions that make the address of code near
       by; an assembler resolves those inside one section and leaves no relocation.  `step` is how far apart
       instructions can start.
+    - `near_displacements`, `near_words`: further instructions with a distance in them that lead to no function
+      in compiled code: loads of data beside the code, loops, compare-and-branch.
+    - `idle`: relocation numbers without a place that changes.  `calls`: those of calls.  `trailing`: those whose
+      field counts from the end of an instruction that may have an immediate behind the field (x86).
+    - `relative32`: the relocation of 32 bits relative to its own place, as jump tables have it.
+    - `padding`: a regular expression for what assemblers and linkers put between functions (GNU as, `md_*` nop
+      tables).
+    - `entry_nop`: what recordmcount leaves at an entry where it has taken the profiling call away.
+    - `anchors`: whether compilers reach data by its distance from other data (`-fsection-anchors`).
     - `site_sections`: the sections that list a function's ftrace location in the kernel's linker script;
       `site_before`, `site_after`: how far before and after a function's first byte it can be.
     - `entry_calls`: the names of the profiling function called at a function's start.
@@ -72,8 +93,9 @@ class Architecture:
     """
 
     __slots__ = (
-        "displacements", "entry_calls", "landing_pads", "local_entry", "machine", "name", "order",
-        "relocations", "site_after", "site_before", "site_sections", "step", "words",
+        "anchors", "calls", "displacements", "entry_calls", "entry_nop", "idle", "landing_pads", "local_entry",
+        "machine", "name", "near_displacements", "near_words", "order", "padding", "relative32", "relocations",
+        "site_after", "site_before", "site_sections", "step", "trailing", "words",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +114,15 @@ class Architecture:
         entry_calls: tuple[str, ...] = (),
         landing_pads: tuple[bytes, ...] = (),
         local_entry: bool = False,
+        near_displacements: tuple[Displacement, ...] = (),
+        near_words: tuple[Word, ...] = (),
+        idle: tuple[int, ...] = (0,),
+        calls: tuple[int, ...],
+        trailing: tuple[int, ...] = (),
+        relative32: int,
+        padding: bytes,
+        entry_nop: bytes = b"",
+        anchors: bool = False,
     ) -> None:
         self.name = name
         self.machine = machine
@@ -106,6 +137,15 @@ class Architecture:
         self.entry_calls = entry_calls
         self.landing_pads = landing_pads
         self.local_entry = local_entry
+        self.near_displacements = near_displacements
+        self.near_words = near_words
+        self.idle = idle
+        self.calls = calls
+        self.trailing = trailing
+        self.relative32 = relative32
+        self.padding = padding
+        self.entry_nop = entry_nop
+        self.anchors = anchors
 
     def entries(self, value: int, other: int) -> tuple[int, ...]:
         """The addresses at which a function with symbol value `value` and `st_other` byte `other` is entered."""

@@ -67,4 +67,9 @@ FACTS = Architecture(
     site_before=8,
     site_after=16,
     entry_calls=("_mcount",),
+    idle=(0, 100),
+    calls=(66,),
+    relative32=99,
+    padding=rb"(?:\x00\x00\x40\x03|\x00{4})*",
+    anchors=True,
 )

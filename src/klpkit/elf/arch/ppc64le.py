@@ -69,4 +69,8 @@ FACTS = Architecture(
     site_after=32,
     entry_calls=("_mcount",),
     local_entry=True,
+    calls=(10, 116),
+    relative32=26,
+    padding=rb"(?:\x00\x00\x00\x60|\x00)*",
+    anchors=True,
 )

@@ -38,10 +38,10 @@ RELOCATIONS = {
     26: Relocation("R_390_GOTENT", 4, True, -2),
     57: Relocation("R_390_20", 4),
     61: Relocation("R_390_IRELATIVE", 8),
-    62: Relocation("R_390_PC12DBL", 2, True),
-    63: Relocation("R_390_PLT12DBL", 2, True),
-    64: Relocation("R_390_PC24DBL", 4, True),
-    65: Relocation("R_390_PLT24DBL", 4, True),
+    62: Relocation("R_390_PC12DBL", 2, True, -1),
+    63: Relocation("R_390_PLT12DBL", 2, True, -1),
+    64: Relocation("R_390_PC24DBL", 4, True, -3),
+    65: Relocation("R_390_PLT24DBL", 4, True, -3),
 }
 
 FACTS = Architecture(
@@ -59,4 +59,14 @@ FACTS = Architecture(
     site_sections=("__mcount_loc",),
     site_after=32,
     entry_calls=("__fentry__", "_mcount"),
+    near_displacements=(
+        Displacement(b"\xa7\x06", b"\xff\x0e", 2, 2, from_end=False),  # brct, brctg
+        Displacement(b"\xc4\x00", b"\xff\x00", 4, 2, from_end=False),  # lrl, strl and their kin
+        Displacement(b"\xc6\x00", b"\xff\x00", 4, 2, from_end=False),  # exrl, crl and their kin
+        # RIE, whose opcode ends in the last byte: crj, cgrj, cij, clrj, clgrj, clij, brxhg, brxlg and their kin.
+        Displacement(b"\xec\x00", b"\xff\x00", 2, 2, False, b"\x44\x45\x64\x65\x76\x77\x7c\x7d\x7e\x7f", 5),
+    ),
+    calls=(19, 20),
+    relative32=5,
+    padding=rb"(?:\x07\x07|\x07\x00|\xc0\x04\x00\x00\x00\x00|\x47\x00\x00\x00|\x00)*",
 )

@@ -71,4 +71,12 @@ FACTS = Architecture(
     site_after=16,
     entry_calls=("__fentry__", "mcount", "_mcount"),
     landing_pads=(b"\xf3\x0f\x1e\xfa",),  # endbr64
+    calls=(2, 4),
+    trailing=(2, 4, 9, 41, 42),
+    relative32=2,
+    padding=(
+        rb"(?:\x66{0,12}(?:\x2e)?\x0f\x1f(?:\x00|\x40\x00|\x44\x00\x00|\x80\x00{4}|\x84\x00{5})|\x66*\x90|\xcc|\x00"
+        rb"|\x8d\x76\x00|\x8d\xb4\x26\x00{4}|\x8d\x74\x26\x00|\x8d\xb6\x00{4})*"
+    ),
+    entry_nop=b"\x0f\x1f\x44\x00\x00",
 )
