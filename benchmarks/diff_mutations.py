@@ -21,6 +21,7 @@ import numpy as np
 from klpkit.diff.answer import answer
 from klpkit.diff.compare import compare
 from klpkit.diff.correlate import correlate
+from klpkit.diff.equal import same_objects
 from klpkit.diff.load import load
 from klpkit.diff.model import ObjectDiff
 from klpkit.diff.pool import Pool
@@ -95,8 +96,10 @@ class Subject:
         return entries, data
 
     def compared(self, mutation: Mutation) -> ObjectDiff:
-        """The diff of the object against the damaged one."""
-        patched = load(ElfFile(mutation.data, "mutated"), self._names, self._contents)
+        """The diff of the object against the damaged one; `AssertionError` if the two count as equal objects."""
+        damaged = ElfFile(mutation.data, "mutated")
+        assert not same_objects(self.elf, damaged), f"{self.path}: {mutation.what}"
+        patched = load(damaged, self._names, self._contents)
         both = union(self._graph, patched, self._names)
         return answer(compare(correlate(both, self._names)))
 

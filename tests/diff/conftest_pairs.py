@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from klpkit.diff import ObjectDiff, comparison
+from klpkit.diff.answer import answer
+from klpkit.elf import ElfFile
+
 PAIRS = Path(__file__).resolve().parents[3] / "shared" / "objs"
 
 Compile = Callable[..., Path]
@@ -25,6 +29,11 @@ def expected_pairs() -> list[dict[str, Any]]:
 def pair_paths(row: dict[str, Any]) -> tuple[Path, Path]:
     folder = PAIRS / row["arch"]
     return folder / f"{row['name']}.original.o", folder / f"{row['name']}.patched.o"
+
+
+def compared(original: Path, patched: Path) -> ObjectDiff:
+    """The answer of the comparison itself, for equal objects too."""
+    return answer(comparison(ElfFile.open(original), ElfFile.open(patched)))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest_pairs import PAIRS, Compile, expected_pairs, pair_paths
+from conftest_pairs import PAIRS, Compile, compared, expected_pairs, pair_paths
 
 from klpkit.diff import ObjectDiff, Verdict, diff_elf, diff_files
 from klpkit.elf import ElfFile
@@ -92,7 +92,7 @@ def _linked(folder: Path, name: str, *objects: Path) -> Path:
 
 def test_another_file_order_is_no_change(compile_c: Compile, tmp_path: Path) -> None:
     one, two = compile_c(ONE, *FLAGS, name="one"), compile_c(TWO, *FLAGS, name="two")
-    diff = diff_files(_linked(tmp_path, "a.o", one, two), _linked(tmp_path, "b.o", two, one))
+    diff = compared(_linked(tmp_path, "a.o", one, two), _linked(tmp_path, "b.o", two, one))
     assert _silent(diff), diff
 
 
@@ -108,7 +108,7 @@ def test_same_named_statics_are_told_apart_by_file(compile_c: Compile, tmp_path:
 def test_recompiling_with_another_seed_is_no_change(compile_c: Compile, extra: tuple[str, ...]) -> None:
     flags = ("-O2", "-fipa-cp-clone", *extra)
     paths = [compile_c(ONE, *flags, f"-frandom-seed={seed}") for seed in (1, 2)]
-    assert _silent(diff_files(*paths))
+    assert _silent(compared(*paths))
 
 
 def _tool(name: str) -> ModuleType:

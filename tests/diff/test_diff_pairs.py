@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest_pairs import expected_pairs, pair_paths
+from conftest_pairs import compared, expected_pairs, pair_paths
 
 from klpkit.diff import Status, Verdict, diff_files
 
@@ -35,9 +35,10 @@ def test_pair_agrees_with_the_other_tool(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=_name)
 def test_an_object_does_not_differ_from_itself(row: dict[str, Any]) -> None:
     for path in pair_paths(row):
-        diff = diff_files(path, path)
+        diff = compared(path, path)
         assert diff.verdict is Verdict.NO_CHANGE
         assert (diff.functions, diff.data, diff.moved, diff.obstacles, diff.notes) == ((), (), (), (), ())
+        assert diff_files(path, path) == diff
 
 
 @pytest.mark.parametrize("row", ROWS, ids=_name)

@@ -27,11 +27,10 @@ def comparable(elf: ElfFile) -> Architecture:
 
 def _refuse_bytecode(elf: ElfFile) -> None:
     """GCC marks bytecode by a symbol (to GCC 9) and by its sections, which fat objects have beside their code."""
-    bytecode = any(name.startswith(".gnu.lto_") for name in elf.sections.names)
     slim = elf.symbols.has_name("__gnu_lto_slim") or (
-        bytecode
+        not len(elf.symbols.defined_functions)
         and not any(int(elf.sections.size[i]) for i in elf.sections.executable)
-        and not len(elf.symbols.defined_functions)
+        and any(name.startswith(".gnu.lto_") for name in elf.sections.names)
     )
     if slim:
         hint = "link both sides first and diff the linked objects: gcc -r -flinker-output=nolto-rel -o LINKED.o …"

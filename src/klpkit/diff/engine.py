@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from klpkit.diff.answer import answer
+from klpkit.diff.comparable import comparable
 from klpkit.diff.compare import Comparison, compare
 from klpkit.diff.correlate import correlate
+from klpkit.diff.equal import function_count, same_objects
 from klpkit.diff.load import load
-from klpkit.diff.model import ObjectDiff, Status
+from klpkit.diff.model import ObjectDiff, Status, Verdict
 from klpkit.diff.pool import Pool
 from klpkit.diff.union import union
 from klpkit.elf import ElfFile
@@ -48,9 +50,26 @@ def _with_bodies(diff: ObjectDiff, original: Path | str, patched: Path | str, du
 
 def diff_elf(original: ElfFile, patched: ElfFile, *, symbol_owners: Mapping[str, str] | None = None) -> ObjectDiff:
     """`diff_files` for files that are open already."""
+    if _equal(original, patched):
+        return _unchanged(original, patched)
     result = comparison(original, patched)
     result.symbol_owners = symbol_owners or {}
     return answer(result)
+
+
+def _equal(original: ElfFile, patched: ElfFile) -> bool:
+    """Whether both can be compared and there is nothing to find."""
+    _same_machine(original, patched)
+    comparable(original)
+    comparable(patched)
+    return same_objects(original, patched)
+
+
+def _unchanged(original: ElfFile, patched: ElfFile) -> ObjectDiff:
+    count = function_count(original)
+    arch = comparable(original).name
+    paths = str(original.path), str(patched.path)
+    return ObjectDiff(*paths, arch=arch, verdict=Verdict.NO_CHANGE, compared=(count, count))
 
 
 def read_symvers(path: Path) -> dict[str, str]:
@@ -71,15 +90,19 @@ def read_symvers(path: Path) -> dict[str, str]:
 
 
 def comparison(original: ElfFile, patched: ElfFile) -> Comparison:
-    """The raw comparison, for callers that want rows."""
+    """The raw comparison of every entity, for callers that want rows; equal objects are taken apart as well."""
+    _same_machine(original, patched)
+    names, contents = Pool(), Pool()
+    both = union(load(original, names, contents), load(patched, names, contents), names)
+    return compare(correlate(both, names))
+
+
+def _same_machine(original: ElfFile, patched: ElfFile) -> None:
     if original.machine != patched.machine:
         hint = "compile both sides with the same compiler"
         raise RefusedError(
             "different-machines", f"{original.path} and {patched.path} differ in machine", hint=hint
         )
-    names, contents = Pool(), Pool()
-    both = union(load(original, names, contents), load(patched, names, contents), names)
-    return compare(correlate(both, names))
 
 
 def diff_with_instructions(
@@ -92,7 +115,10 @@ def diff_with_instructions(
     """`diff_files`, and for each changed function both versions side by side."""
     from klpkit.diff.instructions import side_by_side
 
-    result = comparison(ElfFile.open(original), ElfFile.open(patched))
+    files = ElfFile.open(original), ElfFile.open(patched)
+    if _equal(*files):
+        return _unchanged(*files), {}
+    result = comparison(*files)
     result.symbol_owners = symbol_owners or {}
     diff = answer(result)
     both, views = result.both, {}

@@ -58,6 +58,10 @@ class ElfFile:
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}", hint="name an object file that can be read") from error
 
+    def same_bytes(self, other: ElfFile) -> bool:
+        """Whether both files hold the same bytes throughout."""
+        return np.array_equal(np.frombuffer(self._data, np.uint8), np.frombuffer(other._data, np.uint8))
+
     @property
     def ident(self) -> bytes:
         """The first 16 bytes (`e_ident`)."""
@@ -110,17 +114,28 @@ class ElfFile:
     def content(self, index: int) -> memoryview:
         """The bytes of section number `index`, decompressed if need be; empty for `SHT_NOBITS`."""
         raw = self.stored(index)
-        if int(self.sections.flags[index]) & c.SHF_COMPRESSED and len(raw):
+        if self._compressed[index] and len(raw):
             return memoryview(decompressed(raw, self.byte_order, path=self.path, place=self.place(index)))
         return raw
 
+    @cached_property
+    def _compressed(self) -> list[bool]:
+        found: list[bool] = ((self.sections.flags & np.uint64(c.SHF_COMPRESSED)) != 0).tolist()
+        return found
+
     def stored(self, index: int) -> memoryview:
         """The bytes of section number `index` as they are in the file."""
+        start, end = self._extents[index]
+        return self._data[start:end]
+
+    @cached_property
+    def _extents(self) -> list[tuple[int, int]]:
+        """Where each section's bytes begin and end in the file; `(0, 0)` for sections without any."""
         sections = self.sections
-        if sections.type[index] in (c.SHT_NOBITS, c.SHT_NULL):
-            return memoryview(b"")
-        start = int(sections.offset[index])
-        return self._data[start : start + int(sections.size[index])]
+        none = (sections.type == c.SHT_NOBITS) | (sections.type == c.SHT_NULL)
+        start = np.where(none, 0, sections.offset.astype(np.int64))
+        end = np.where(none, 0, start + sections.size.astype(np.int64))
+        return list(zip(start.tolist(), end.tolist(), strict=True))
 
     def place(self, index: int) -> str:
         """How an error names section number `index`."""
