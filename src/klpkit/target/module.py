@@ -104,25 +104,31 @@ class Module(TargetObject):
     @cached_property
     def ftrace_locations(self) -> frozenset[tuple[str, int]]:
         """The (section, offset) pairs that `__mcount_loc` lists: where ftrace, and so livepatch, can hook in."""
-        return self._listed("__mcount_loc")
+        return self.listed("__mcount_loc", every=8)
 
     @cached_property
     def sealed(self) -> frozenset[tuple[str, int]]:
         """The (section, offset) pairs whose ENDBR the kernel overwrites when it loads the module (IBT)."""
-        return self._listed(".ibt_endbr_seal")
+        return self.listed(".ibt_endbr_seal", every=4)
 
-    # -- inside ------------------------------------------------------------------------------------------------
-
-    def _listed(self, name: str) -> frozenset[tuple[str, int]]:
+    def listed(self, name: str, *, every: int) -> frozenset[tuple[str, int]]:
+        """What the entries of `every` bytes in the sections called `name` begin with a reference to."""
         found = set()
         table = self.elf.symbols
         for index in self.elf.sections.find(name):
             for relocations in self.elf.relocations_of(index):
                 for entry in relocations:
                     section = int(table.section[entry.symbol])
-                    place = int(table.value[entry.symbol]) + entry.addend
-                    found.add((self.elf.sections.names[section] if section > 0 else "", place))
+                    if section > 0 and entry.offset % every == 0:
+                        place = int(table.value[entry.symbol]) + entry.addend
+                        found.add((self.elf.sections.names[section], place))
         return frozenset(found)
+
+    def defined(self, name: str) -> tuple[TargetSymbol, ...]:
+        """Every symbol called `name` that the file defines, those in init memory too."""
+        return tuple(self._symbol(row) for row in self._coming(name) if int(self.elf.symbols.section[row]) > 0)
+
+    # -- inside ------------------------------------------------------------------------------------------------
 
     @cached_property
     def _exports(self) -> Mapping[str, Export]:

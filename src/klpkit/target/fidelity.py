@@ -1,0 +1,138 @@
+"""Is the shipped kernel what this source, configuration and compiler make?  Function by function, byte by byte.
+
+Each translation unit is compiled again with the command of the build tree and held against the shipped code:
+bytes, and what every relocated field refers to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from klpkit.target.bodies import Body, Difference
+from klpkit.target.model import TargetSymbol
+from klpkit.target.original import Extent, Original
+from klpkit.target.placing import Placing, place
+from klpkit.target.references import wrong_reference
+from klpkit.target.shipped import Shipped, Spot
+
+
+class Verdict(StrEnum):
+    """What became of one function."""
+
+    EQUAL = "equal"
+    DIFFERS = "differs"
+    OVERRIDDEN = "overridden"
+    """A `__weak` definition: the image has the other one."""
+    DISCARDED = "discarded"
+    """Its section is thrown away at the link."""
+    ABSENT = "absent"
+    """The image has no function of this name, or several and nothing tells which."""
+
+
+GOOD = frozenset((Verdict.EQUAL, Verdict.OVERRIDDEN, Verdict.DISCARDED))
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionFidelity:
+    """One function: `symbol` is the shipped one; `original` and `shipped` are its bytes on both sides."""
+
+    name: str
+    section: str
+    offset: int
+    size: int
+    verdict: Verdict
+    symbol: TargetSymbol | None = None
+    difference: Difference | None = None
+    original: bytes = b""
+    shipped: bytes = b""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The answer for one translation unit: its functions in the order of their code."""
+
+    source: str
+    object: str
+    functions: tuple[FunctionFidelity, ...]
+    placing: Placing
+
+    @property
+    def faithful(self) -> bool:
+        """Whether no function differs or is missing without a reason."""
+        return all(function.verdict in GOOD for function in self.functions)
+
+    @property
+    def first(self) -> FunctionFidelity | None:
+        """The first function that differs or is missing."""
+        return next((function for function in self.functions if function.verdict not in GOOD), None)
+
+    def counts(self) -> Mapping[Verdict, int]:
+        """How many functions came out how."""
+        return {verdict: sum(f.verdict is verdict for f in self.functions) for verdict in Verdict}
+
+    def shipped_symbol(self, section: str, name: str, offset: int) -> TargetSymbol | None:
+        """The shipped symbol that the original's `name` at `offset` of `section` is; None where it is not known.
+
+        Works for functions and data, also where many objects have symbols of this name: the place decides.
+        """
+        for index in self.placing.original.elf.sections.find(section):
+            spot = self.placing.spot_of(index, offset)
+            for there, symbol in self.placing.shipped.named(name):
+                if there == spot:
+                    return symbol
+        return None
+
+
+def fidelity_of(original: Original, shipped: Shipped, *, source: str, owner: str) -> Fidelity:
+    """Every function of `original` held against `shipped`."""
+    placing = place(original, shipped)
+    order = sorted(original.functions, key=lambda extent: (extent.section, extent.offset, extent.row))
+    return Fidelity(source, owner, tuple(_judged(placing, extent) for extent in order), placing)
+
+
+def _judged(placing: Placing, extent: Extent) -> FunctionFidelity:
+    here = placing.original.bytes_of(extent.section, extent.offset, extent.size)
+    section = placing.original.elf.sections.names[extent.section]
+    common = (extent.name, section, extent.offset, extent.size)
+    spot = placing.place_of(extent)
+    if extent.weak and _overridden(placing, extent, spot):
+        return FunctionFidelity(*common, Verdict.OVERRIDDEN, original=here)
+    if spot is None:
+        verdict = Verdict.DISCARDED if section.startswith(DISCARDED) else Verdict.ABSENT
+        return FunctionFidelity(
+            *common, verdict, difference=Difference(0, _absence(placing, extent)), original=here
+        )
+    body = placing.body(extent, spot)
+    if body is None:
+        why = Difference(0, "the file has no bytes there")
+        return FunctionFidelity(*common, Verdict.ABSENT, difference=why, original=here)
+    difference = body.difference or next(_wrong_references(placing, extent, spot, body), None)
+    symbol = next(symbol for there, symbol in placing.shipped.named(extent.name) if there == spot)
+    verdict = Verdict.DIFFERS if difference else Verdict.EQUAL
+    return FunctionFidelity(*common, verdict, symbol, difference, here, body.shipped)
+
+
+DISCARDED = (".discard", ".exit.text", ".exitcall")
+
+
+def _overridden(placing: Placing, extent: Extent, spot: Spot | None) -> bool:
+    """Whether the image has another definition in the place of a weak one: its name, but not with its section."""
+    expected = placing.spot_of(extent.section, extent.offset)
+    return expected is not None and spot is not None and spot != expected
+
+
+def _absence(placing: Placing, extent: Extent) -> str:
+    count = len(placing.shipped.named(extent.name))
+    if not count:
+        return "the image has no function of this name"
+    return f"the image has {count} functions of this name, and nothing tells which it is"
+
+
+def _wrong_references(placing: Placing, extent: Extent, spot: Spot, body: Body) -> Iterator[Difference]:
+    for field in body.live:
+        inside = field.offset - extent.offset
+        why = wrong_reference(placing, field, (spot[0], spot[1] + inside))
+        if why is not None:
+            yield Difference(inside, why)

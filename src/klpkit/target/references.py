@@ -1,0 +1,84 @@
+"""Whether a relocated field in shipped code leads to what the recompiled original names there."""
+
+from __future__ import annotations
+
+from klpkit.elf import constants as c
+from klpkit.target.original import Field
+from klpkit.target.placing import Placing
+from klpkit.target.shipped import Spot
+
+
+def wrong_reference(placing: Placing, field: Field, at: Spot) -> str | None:
+    """What is wrong with the field shipped at `at`, in words; None where it refers to what `field` names."""
+    if not field.fact.size:
+        return None
+    meant = placing.shipped.meant(at, field.kind, field.fact, field.addend)
+    name = _label(placing, field)
+    if meant is None:
+        return f"refers to {name} in the original and to nothing in the shipped code"
+    table = placing.original.elf.symbols
+    section = int(table.section[field.symbol])
+    if section > 0 and placing.original.merged(section):
+        right = _same_constant(placing, field, section, meant)
+    elif section > 0:
+        right = _defined(placing, field, section, meant)
+    else:
+        right = _elsewhere(placing, field, section, meant)
+    return (
+        None if right else f"refers to {name} in the original and to {_there(placing, field, meant)} in the image"
+    )
+
+
+def _label(placing: Placing, field: Field) -> str:
+    table = placing.original.elf.symbols
+    name = table.names[field.symbol]
+    if name:
+        return name
+    section = int(table.section[field.symbol])
+    inside = placing.original.elf.sections.names[section] if section > 0 else "an absolute value"
+    return f"{inside}{field.addend + field.fact.bias:+#x}"
+
+
+def _there(placing: Placing, field: Field, meant: Spot) -> str:
+    """What the shipped field leads to: for a section, with the distance that the field adds to it."""
+    table = placing.original.elf.symbols
+    inside = 0 if table.names[field.symbol] else field.addend + field.fact.bias
+    return placing.shipped.describe((meant[0], meant[1] + inside))
+
+
+def _same_constant(placing: Placing, field: Field, section: int, meant: Spot) -> bool:
+    """Merged strings and constants lie anywhere: their content must be the same."""
+    original = placing.original
+    inside = field.addend + field.fact.bias
+    offset = int(original.elf.symbols.value[field.symbol]) + inside
+    spot = (meant[0], meant[1] + inside)
+    if original.strings(section):
+        content = original.bytes_of(section, offset, int(original.elf.sections.size[section]) - offset)
+        return placing.shipped.text(spot) == content.partition(b"\0")[0]
+    size = int(original.elf.sections.entry_size[section])
+    return placing.shipped.read(spot, size) == original.bytes_of(section, offset, size)
+
+
+def _defined(placing: Placing, field: Field, section: int, meant: Spot) -> bool:
+    """A symbol of the object itself lies with its section, or, where another definition won, where its name is."""
+    table = placing.original.elf.symbols
+    expected = placing.spot_of(section, int(table.value[field.symbol]))
+    if expected == meant:
+        return True
+    if int(table.bind[field.symbol]) != c.STB_LOCAL:
+        return any(spot == meant for spot, _ in placing.shipped.named(table.names[field.symbol]))
+    # A local function whose neighbours have moved: where its own name is says as much.
+    name = table.names[field.symbol]
+    return bool(name) and any(spot == meant for spot, _ in placing.shipped.named(name))
+
+
+def _elsewhere(placing: Placing, field: Field, section: int, meant: Spot) -> bool:
+    table = placing.original.elf.symbols
+    name = table.names[field.symbol]
+    if section == c.SECTION_ABS:
+        return meant[1] == int(table.value[field.symbol])
+    if meant == (f"?{name}", 0):
+        return True
+    if int(table.bind[field.symbol]) == c.STB_WEAK and meant[1] == 0:
+        return True
+    return any(spot == meant for spot, _ in placing.shipped.named(name))
