@@ -20,7 +20,8 @@ from klpkit.target.symtab import symtab_columns, with_origins
 from klpkit.target.systemmap import read_system_map
 from klpkit.target.vmlinux import Vmlinux
 
-_BANNER = re.compile(rb"Linux version (\S+) ")
+# "Linux version RELEASE (WHO) (COMPILER, LINKER) WHEN"; the compiler's words have parentheses of their own.
+_BANNER = re.compile(r"Linux version (\S+) \([^)]*\) \((.*), [^,]*(?:ld|LLD)\b")
 
 
 class Target:
@@ -30,19 +31,25 @@ class Target:
         self,
         vmlinux: Vmlinux,
         *,
-        release: str = "",
+        banner: str = "",
         folder: ModuleFolder | None = None,
         symvers: Mapping[str, Export] | None = None,
     ) -> None:
         self.vmlinux = vmlinux
-        self._release = release
+        self.banner = banner
         self._folder = folder
         self._symvers = symvers
 
     @cached_property
     def release(self) -> str:
         """The release as `uname -r` says it: from the image, else from the modules."""
-        return self._release or self.vermagic.split(" ", 1)[0]
+        return self.banner.split(" ", 3)[2] if self.banner else self.vermagic.split(" ", 1)[0]
+
+    @property
+    def compiler(self) -> str:
+        """The compiler that made the kernel, in its own words; "" where the banner is not at hand."""
+        match = _BANNER.match(self.banner)
+        return match[2] if match else ""
 
     @cached_property
     def vermagic(self) -> str:
@@ -104,7 +111,7 @@ def open_target(
     chosen = known[0] if len(known) == 1 else _joined(known)
     return Target(
         chosen,
-        release=_release(chosen),
+        banner=_banner(chosen),
         folder=ModuleFolder(modules) if modules else None,
         symvers=read_symvers(symvers) if symvers else None,
     )
@@ -166,9 +173,10 @@ def _joined(known: list[Vmlinux]) -> Vmlinux:
     return Vmlinux(best.columns, elf, path=best.path)
 
 
-def _release(vmlinux: Vmlinux) -> str:
+def _banner(vmlinux: Vmlinux) -> str:
+    """What the kernel prints first when it boots; "" where its content is not at hand."""
     for symbol in vmlinux.positions("linux_banner"):
-        text = vmlinux.string(symbol.address) or b""
-        if match := _BANNER.match(text):
-            return match[1].decode("ascii", "replace")
+        text = (vmlinux.string(symbol.address) or b"").decode("utf-8", "replace").strip()
+        if text.startswith("Linux version "):
+            return text
     return ""
