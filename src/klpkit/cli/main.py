@@ -18,6 +18,7 @@ COMMANDS = {
     "audit": "Say what each translation unit's flags allow, and what stays unlisted.",
     "boot": "Boot a kernel in a virtual machine and check that a live patch works.",
     "diff": "Say what changed between two objects, and whether a live patch can carry it.",
+    "fidelity": "Say whether recompiled units equal the code of a shipped kernel.",
     "impact": "List the functions that must be patched with a function.",
 }
 
