@@ -20,6 +20,8 @@ from klpkit.livepatch import klpkinds
 
 VMLINUX = "vmlinux"
 RELA_PREFIX, SYMBOL_PREFIX = ".klp.rela.", ".klp.sym."
+LISTED_PREFIX = ".klp.module_relocs."
+"""Sections of annotations (see `annotations`), which the kernel has no use for."""
 
 # What the sscanf() formats in klp_resolve_symbols() and klp_write_section_relocs() take.
 _OBJECT = re.compile(r"[^.,\s-]{1,55}")
@@ -162,7 +164,7 @@ def _moves(module: ElfObject, pending: Mapping[int, tuple[ObjSymbol, KlpReferenc
     The loader applies none in sections that it does not load (debug information): those stay.
     """
     for section in module.sections:
-        if not section.flags & c.SHF_ALLOC:
+        if not section.flags & c.SHF_ALLOC or section.name.startswith(LISTED_PREFIX):
             continue
         for table in section.relocations:
             for entry in table.entries:
