@@ -1,0 +1,94 @@
+"""The kernel's own build system makes a module of the glue and of objects that are finished already.
+
+Prebuilt objects are handed over as `NAME.o_shipped`, which Kbuild copies (`Documentation/kbuild/makefiles.rst`).
+Modpost reads a `.cmd` file beside each object for checksums of exports; ours export nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from klpkit import programs
+from klpkit.elf import ElfObject
+from klpkit.errors import EnvironmentLackError, RefusedError, UserError
+
+TIME_LIMIT = 600.0
+# No debug information: it would describe the glue alone.
+_VARIABLES = ("KBUILD_MODPOST_WARN=1", "KCFLAGS=-g0", "CONFIG_DEBUG_INFO_BTF_MODULES=")
+GLUE = "klpkit_glue"
+_UNDEFINED = re.compile(r'modpost: "([^"]+)" \[[^\]]*\] undefined')
+# What make and Kbuild read from the environment; a caller's own build must not reach into this one.
+_STRANGE = re.compile(
+    r"^(MAKE|KBUILD_|MFLAGS|GNUMAKEFLAGS|KCFLAGS|KAFLAGS|KCPPFLAGS|ARCH$|CROSS_COMPILE$|M$|O$|V$|W$|C$)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """The module that Kbuild made, and the symbols that modpost found no one to provide."""
+
+    module: Path
+    unresolved: tuple[str, ...]
+
+
+def link_module(name: str, glue: str, objects: Sequence[ElfObject], headers: Path, work: Path) -> Linked:
+    """Have the Kbuild of `headers` make the module `name` in the empty folder `work`.
+
+    `ProgramFailedError` where that fails; `RefusedError` where objtool says that it can't read our code.
+    """
+    if not (headers / "Makefile").is_file():
+        raise UserError(f"{headers}: no Makefile", hint="name the kernel's header package or build tree")
+    members = [f"{GLUE}.o"]
+    (work / f"{GLUE}.c").write_text(glue)
+    for number, model in enumerate(objects):
+        member = f"unit{number}.o"
+        model.write(work / f"{member}_shipped")
+        (work / f".{member}.cmd").write_text(f"savedcmd_{work / member} := cp\n")
+        members.append(member)
+    (work / "Makefile").write_text(f"obj-m := {name}.o\n{name}-y := {' '.join(members)}\n")
+    done = _make(headers, work)
+    text = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    _refuse_objtool(text)
+    return Linked(work / f"{name}.ko", tuple(dict.fromkeys(_UNDEFINED.findall(text))))
+
+
+def _make(headers: Path, work: Path) -> programs.Completed:
+    argv = ["make", "-C", str(headers), f"M={work}", *_VARIABLES, "modules"]
+    try:
+        return programs.run(argv, env=clean_environment(os.environ), timeout=TIME_LIMIT)
+    except EnvironmentLackError as error:
+        raise EnvironmentLackError(error.message, hint="apt-get install make") from error
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without what would change a kernel build."""
+    kept = {name: value for name, value in environment.items() if not _STRANGE.match(name)}
+    return {**kept, "LC_ALL": "C"}
+
+
+# What objtool says of code that it can't follow; the module would have no unwind data for it.
+_OBJTOOL = re.compile(r"^.*: (?:warning|error): objtool: (.*)$", re.MULTILINE)
+_HARMLESS = re.compile(
+    # Symbols under klp names hide that a function does not return, or may be called with user access open.
+    r"falls through to next function|unreachable instruction|call to \.klp\.sym\.rela\.\S* with UACCESS enabled"
+    r"|is missing an ELF size annotation|missing __noreturn"
+)
+
+
+def objtool_complaints(text: str) -> list[str]:
+    """What objtool found wrong, but for what our own names of symbols cause."""
+    return [line for line in _OBJTOOL.findall(text) if not _HARMLESS.search(line)]
+
+
+def _refuse_objtool(text: str) -> None:
+    complaints = objtool_complaints(text)
+    if complaints:
+        raise RefusedError(
+            "objtool-complaint",
+            f"objtool can't follow the code of the module: {complaints[0]}",
+            hint="change the patch so that the kernel's own build of it has no such warning",
+        )

@@ -1,0 +1,143 @@
+"""How the module names what stays in the kernel: an ordinary symbol where that is exported, else a klp one.
+
+The loader applies klp relocations against vmlinux when the patch loads, those against a module when that module
+is there (`klp_resolve_symbols()` in `kernel/livepatch/core.c`).  A symbol that a module exports must not
+be an ordinary one: the patch would need that module to load at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from klpkit.errors import RefusedError
+from klpkit.livepatch.locate import Locator, the_global
+from klpkit.livepatch.model import Kind, Reference
+from klpkit.livepatch.unit import Unit, outside
+from klpkit.target import VMLINUX, Target, TargetObject, TargetSymbol
+from klpkit.target.module import Module
+from klpkit.target.vmlinux import Vmlinux
+
+# Each module has one; THIS_MODULE of patched code is that of the module it patches.
+_OWN_MODULE = "__this_module"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A reference, and the symbol behind it where the target's files tell its place."""
+
+    reference: Reference
+    symbol: TargetSymbol | None = None
+
+
+class KernelSymbols:
+    """The references that all units of one patch make to the shipped kernel `target`."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.references: dict[str, Reference] = {}
+        self.namespaces: set[str] = set()
+        self._locators: dict[int, Locator] = {}
+
+    def locator(self, unit: Unit) -> Locator:
+        """Finds entities of the unit's original in the shipped object."""
+        if id(unit) not in self._locators:
+            self._locators[id(unit)] = Locator(unit.original, self.target.object(unit.owner))
+        return self._locators[id(unit)]
+
+    def find(self, unit: Unit, entity: int, user: str) -> Found:
+        """How `unit` refers to an entity of its patched side that is outside of it or stays in the kernel."""
+        name = unit.graph.names[entity]
+        if outside(unit.graph, entity) or not unit.graph.entities.local[entity]:
+            found = self._global(unit, name)
+        else:
+            found = self._own(unit, unit.partner(entity), name)
+        self._check(found, user)
+        self._note(found.reference, user)
+        return found
+
+    def function(self, unit: Unit, original: int) -> TargetSymbol:
+        """The shipped function that an original's function became."""
+        return self.locator(unit)(original)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _own(self, unit: Unit, original: int, name: str) -> Found:
+        if original < 0:
+            raise RefusedError(
+                "symbol-not-in-target", f"{name} is not in the original object", hint="report these objects"
+            )
+        symbol = self.locator(unit)(original)
+        return self._klp(unit.owner, self.target.object(unit.owner), symbol)
+
+    def _global(self, unit: Unit, name: str) -> Found:
+        owner = unit.owner
+        export = self.target.exports().get(name)
+        if owner != VMLINUX:
+            mine = self.target.object(owner)
+            if name == _OWN_MODULE or any(symbol.kind.isupper() for symbol in mine.positions(name)):
+                return self._klp(owner, mine, the_global(mine, name))
+        if export is not None and _object(export.module) == VMLINUX:
+            if export.namespace:
+                self.namespaces.add(export.namespace)
+            return Found(Reference(Kind.EXPORT, name, VMLINUX), _only(self.target.vmlinux, name))
+        if export is not None and owner != VMLINUX:
+            other = self.target.object(_object(export.module))
+            return self._klp(owner, other, the_global(other, name))
+        if export is not None:
+            raise RefusedError(
+                "symbol-not-in-target",
+                f"{name} belongs to module {export.module}, and {owner} refers to it",
+                hint="check that Module.symvers is the running kernel's",
+            )
+        return self._klp(VMLINUX, self.target.vmlinux, the_global(self.target.vmlinux, name))
+
+    def _klp(self, patched: str, holder: TargetObject, symbol: TargetSymbol) -> Found:
+        # The kernel wants symbols of vmlinux in the tables for vmlinux, whatever is patched.
+        patched = VMLINUX if holder.name == VMLINUX else patched
+        sympos = holder.sympos(symbol)
+        return Found(Reference(Kind.KLP, symbol.name, holder.name, sympos, patched), symbol)
+
+    def _check(self, found: Found, user: str) -> None:
+        """Refuse what is in memory that the kernel frees."""
+        symbol, name = found.symbol, found.reference.name
+        if symbol is None:
+            return
+        vmlinux = self.target.vmlinux
+        freed = (
+            vmlinux.in_init(symbol.address)
+            if found.reference.object == VMLINUX and isinstance(vmlinux, Vmlinux)
+            else symbol.section.startswith(".init")
+        )
+        if freed:
+            raise RefusedError(
+                "init-reference",
+                f"{user} refers to {name}, which the kernel has freed after its start",
+                hint="keep init code and data out of the patch",
+            )
+
+    def _note(self, reference: Reference, user: str) -> None:
+        known = self.references.get(reference.symbol, reference)
+        users = tuple(sorted({*known.users, user}))
+        self.references[reference.symbol] = replace(known, users=users)
+
+    def sealed(self, found: Found) -> bool:
+        """Whether the running kernel has taken the landing pad of the function away (IBT)."""
+        symbol = found.symbol
+        if symbol is None:
+            return False
+        holder = self.target.object(found.reference.object)
+        if isinstance(holder, Vmlinux):
+            return symbol.address in holder.sealed
+        return isinstance(holder, Module) and (symbol.section, symbol.address) in holder.sealed
+
+
+def _object(module: str) -> str:
+    """A module as `Module.symvers` names it (`drivers/net/tun`), as the running kernel does."""
+    return module.rpartition("/")[2].replace("-", "_")
+
+
+def _only(vmlinux: TargetObject, name: str) -> TargetSymbol | None:
+    try:
+        return the_global(vmlinux, name)
+    except RefusedError:
+        return None
