@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from klpkit.errors import FormatError, UserError
-from klpkit.records._hashing import Bytes, Offsets
+from klpkit.records._spans import MARGIN, Bytes, Offsets
 
-# So much that the arrays made of a batch stay in a processor's cache.
-BATCH_BYTES = 4 << 20
+# So few that the arrays made of a batch stay in a cache, so many that starting an operation costs little.
+BATCH_BYTES = 1 << 21
 DUMP_BYTES_MAX = 1 << 30
 
-# Zero bytes around a batch, so that a whole block may be read from any offset inside it.
-MARGIN = 64
 NEWLINE = 10
 
 
@@ -43,63 +41,67 @@ class BadDumpsError(Exception):
 
 
 def batches(paths: Sequence[str]) -> Iterator[Batch]:
-    """The dumps at `paths`, read in order, about `BATCH_BYTES` at a time."""
-    sizes = [_size(path) for path in paths]
+    """The dumps at `paths`, read in order, until each batch has `BATCH_BYTES`."""
     start = 0
     while start < len(paths):
-        end, total = start + 1, sizes[start]
-        while end < len(paths) and total + sizes[end] <= BATCH_BYTES:
-            total += sizes[end]
-            end += 1
-        yield _read_batch(paths, sizes, start, end)
-        start = end
+        batch = _read_batch(paths, start)
+        start += len(batch.starts) - 1
+        yield batch
 
 
-def _size(path: str) -> int:
-    try:
-        size = os.stat(path).st_size  # noqa: PTH116 - thousands of them
-    except OSError as error:
-        raise UserError(f"can't read the clone dump {path}: {error.strerror}") from error
-    if size > DUMP_BYTES_MAX:
-        raise FormatError(path, "", f"{size >> 20} MiB are too many for a clone dump")
-    return size
-
-
-def _read_batch(paths: Sequence[str], sizes: Sequence[int], start: int, end: int) -> Batch:
-    """Dumps `start` to `end` in one buffer, each ending with a line feed."""
-    buffer = np.empty(2 * MARGIN + sum(sizes[start:end]) + end - start, dtype=np.uint8)
-    buffer[:MARGIN] = 0
-    view = memoryview(buffer.data)
+def _read_batch(paths: Sequence[str], first: int) -> Batch:
+    """Dumps from number `first` on in one buffer, each ending with a line feed."""
+    buffer = _Buffer(2 * BATCH_BYTES)
     starts = [MARGIN]
     broken = set()
-    for index in range(start, end):
-        at = starts[-1]
-        stop = at + _read_into(paths[index], view[at : at + sizes[index]])
-        if stop > at and buffer[stop - 1] != NEWLINE:
-            broken.add(index - start)
-            buffer[stop] = NEWLINE
-            stop += 1
-        starts.append(stop)
-    buffer[starts[-1] : starts[-1] + MARGIN] = 0
-    return Batch(start, buffer[: starts[-1] + MARGIN], np.array(starts), broken)
+    for index in range(first, len(paths)):
+        at = buffer.used
+        buffer.read(paths[index])
+        if buffer.used > at and buffer.data[buffer.used - 1] != NEWLINE:
+            broken.add(index - first)
+            buffer.end_line()
+        starts.append(buffer.used)
+        if buffer.used >= BATCH_BYTES:
+            break
+    return Batch(first, buffer.finished(), np.array(starts), broken)
 
 
-def _read_into(path: str, view: memoryview) -> int:
-    """Fill `view` with the file at `path` and return how many bytes that were."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+class _Buffer:
+    """Bytes of files one after another between two margins of zeros."""
+
+    def __init__(self, size: int) -> None:
+        self.data: Bytes = np.empty(size + 3 * MARGIN, dtype=np.uint8)
+        self.data[:MARGIN] = 0
+        self.used = MARGIN
+        self._view = memoryview(self.data.data)
+
+    def read(self, path: str) -> None:
+        """Add the content of the file at `path`; no `stat`, because there are thousands of files."""
         try:
-            got = os.readv(descriptor, [view]) if view else 0
-            # A signal or a pipe can cut a read short.
-            while 0 < got < len(view) and (more := os.readv(descriptor, [view[got:]])):
-                got += more
-            grown = os.read(descriptor, 1)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise UserError(f"can't read the clone dump {path}: {error.strerror}") from error
-    if grown or got < len(view):
-        raise UserError(
-            f"the clone dump {path} changed while it was read", hint="wait until the build has finished"
-        )
-    return got
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                while got := os.readv(descriptor, [self._view[self.used : -2 * MARGIN]]):
+                    self.used += got
+                    if self.used == len(self.data) - 2 * MARGIN:
+                        self._make_room(path, os.fstat(descriptor).st_size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise UserError(f"can't read the clone dump {path}: {error.strerror}") from error
+
+    def _make_room(self, path: str, size: int) -> None:
+        """Go on in a buffer that has room for all of a file of `size` bytes, or for twice as much as there is."""
+        size = max(size, self.used)
+        if size > DUMP_BYTES_MAX:
+            raise FormatError(path, "", f"{size >> 20} MiB are too many for a clone dump")
+        larger = _Buffer(len(self.data) + size)
+        larger.data[: self.used] = self.data[: self.used]
+        self.data, self._view = larger.data, larger._view
+
+    def end_line(self) -> None:
+        self.data[self.used] = NEWLINE
+        self.used += 1
+
+    def finished(self) -> Bytes:
+        self.data[self.used : self.used + MARGIN] = 0
+        return self.data[: self.used + MARGIN]

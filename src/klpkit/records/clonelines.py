@@ -94,10 +94,11 @@ def parse_dump(data: bytes, path: str, *, lenient: bool = False, kept: list[byte
     """
     dump = CloneDump(path)
     nodes = _Nodes()
+    clean = len(data.translate(None, CONTROLS)) + data.count(b"\n") == len(data)
     bad = 0
     first = ""
     for number, line, ended in _lines(data):
-        problem = _take(dump, line, nodes) if ended else "the line has no end: the dump is truncated"
+        problem = _take(dump, line, nodes, clean) if ended else "the line has no end: the dump is truncated"
         if not problem:
             if kept is not None:
                 kept.append(line)
@@ -149,8 +150,11 @@ class _Nodes(dict[tuple[bytes, ...], "Node | None"]):
         return node
 
 
-def _take(dump: CloneDump, line: bytes, nodes: _Nodes) -> str:
-    """Add the record in `line` to `dump`; what is wrong with it, or nothing."""
+def _take(dump: CloneDump, line: bytes, nodes: _Nodes, clean: bool) -> str:
+    """Add the record in `line` to `dump`; what is wrong with it, or nothing.
+
+    `clean` says that no line of the dump has a control character.
+    """
     fields = line.split(b";")
     count = len(fields)
     if fields[0] == CLONE_PREFIX and count == 12:
@@ -161,7 +165,7 @@ def _take(dump: CloneDump, line: bytes, nodes: _Nodes) -> str:
         body, user, word = fields[1:6], None, b""
     else:
         return _shape_problem(fields, line)
-    if line.translate(None, CONTROLS) != line:
+    if not clean and line.translate(None, CONTROLS) != line:
         return "a control character where text is expected: this is no clone dump"
     source = nodes[tuple(body)]
     if source is None:
