@@ -58,9 +58,11 @@ def undefined(module: ElfObject) -> Iterator[ObjSymbol]:
 
 def _named(module: ElfObject) -> Iterator[KlpReference]:
     for symbol in undefined(module):
-        if not symbol.name.startswith(SYMBOL_PREFIX):
+        # The kernel's macro quotes the name for GCC, and Clang takes the quotes for a part of it.
+        text = symbol.name.strip('"')
+        if not text.startswith(SYMBOL_PREFIX):
             continue
-        match = _NAMED.fullmatch(symbol.name)
+        match = _NAMED.fullmatch(text)
         if match is None:
             raise RefusedError(
                 "klp-annotation",

@@ -34,9 +34,16 @@
 
 #else
 
+/* GCC passes the name on as it is, and an assembler takes a comma only between quotes; Clang adds them itself. */
+#ifdef __clang__
+#define KLPKIT_QUOTE ""
+#else
+#define KLPKIT_QUOTE "\""
+#endif
+
 #define KLPKIT_RELOC_AS(name, patched, object, symbol, position) \
-	extern typeof(name) name \
-		asm("\".klp.sym.rela." #patched "." #object "." #symbol "," #position "\"")
+	extern typeof(name) name asm(KLPKIT_QUOTE \
+		".klp.sym.rela." #patched "." #object "." #symbol "," #position KLPKIT_QUOTE)
 
 #endif
 
