@@ -46,7 +46,7 @@ class Unit:
         self.result: Comparison = comparison(ElfFile.open(pair.original), ElfFile.open(pair.patched))
         self.result.symbol_owners = symbol_owners or {}
         self.diff: ObjectDiff = answer(self.result)
-        self.split = self.result.both.split
+        self.split: int = self.result.both.split
         self.graph: Graph = self.result.both.patched
         self.original: Graph = self.result.both.original
 
