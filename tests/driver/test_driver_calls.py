@@ -299,3 +299,19 @@ def test_the_installed_script_is_one_that_installers_give_an_interpreter(driver:
         [sys.executable, script, "--version"], env=driver.env, capture_output=True, text=True, check=False
     )
     assert done.stdout.startswith("klpkit-cc "), done.stderr
+
+
+def test_an_interrupt_while_standard_input_is_awaited_ends_without_a_traceback(driver: Driver, gcc12: str) -> None:
+    words = [*PROGRAM, gcc12, "-c", "-x", "c", "-", "-o", "a.o", LEVEL]
+    process = subprocess.Popen(
+        words, cwd=driver.folder, env=driver.env, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    listing = ["ls", "-l", f"/proc/{process.pid}/fd"]
+    for _ in range(500):
+        if "klpkit-input" in subprocess.run(listing, capture_output=True, text=True, check=False).stdout:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert said == b""

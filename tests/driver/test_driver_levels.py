@@ -212,3 +212,65 @@ def test_a_declaration_may_begin_on_lines_above() -> None:
     lines = ["int x; // static", "static", "int", "f(void)"]
     assert attributes.words_before(lines, 4, 1, "f") == {"static"}
     assert attributes.words_before(["#define static", "int f(void)"], 2, 5, "f") == set()
+
+
+STANDARD_INLINES = """\
+#include <stdio.h>
+#include <stdlib.h>
+static int by_value(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
+int converted(const char *text) { return atoi(text); }
+int *looked_up(int *key, int *all, size_t count) { return bsearch(key, all, count, sizeof *all, by_value); }
+int shown(int c) { return putchar(c); }
+"""
+FROM_GLIBC = {
+    ("atoi", "converted", "inline(gnu_inline)"),
+    ("bsearch", "looked_up", "inline(gnu_inline)"),
+    ("putchar", "shown", "inline(gnu_inline)"),
+}
+
+
+@pytest.mark.parametrize("more", [(), ("-D_FORTIFY_SOURCE=2",), ("-fdump-tree-optimized=own",), ("-std=gnu89",)])
+def test_the_c_librarys_own_inline_functions_are_excused(driver: Driver, gcc: str, more: tuple[str, ...]) -> None:
+    driver.write("a.c", STANDARD_INLINES)
+    level = "-fease-live-patching=only-inline-static"
+    done = driver.good(gcc, "-O2", *more, "-c", "a.c", level, "-flive-patching-list")
+    assert pairs(done.stdout) >= FROM_GLIBC
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("more", [(), ("-flto",), ("-fdump-tree-optimized=own",)])
+def test_a_source_from_standard_input_can_be_asked_twice(driver: Driver, gcc: str, more: tuple[str, ...]) -> None:
+    level = "-fease-live-patching=only-inline-static"
+    words = (gcc, "-O2", *more, "-c", "-x", "c", "-", "-o", "a.o", level)
+    done = driver(*words, stdin=STANDARD_INLINES, XDG_CACHE_HOME=f"{driver.folder}/cache")
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+IMPLICIT = "extern inline int doubled(int x) { return 2 * x; }\nint user(int x) { return doubled(x); }\n"
+
+
+@pytest.mark.parametrize("dialect", [("-std=gnu89",), ("-std=c99", "-ansi"), ("-std=c11", "-fgnu89-inline")])
+def test_extern_inline_of_old_c_is_gnu_inline(driver: Driver, gcc: str, dialect: tuple[str, ...]) -> None:
+    driver.write("a.c", IMPLICIT.replace(" inline ", " __inline "))
+    level = "-fease-live-patching=only-inline-static"
+    for more in ((), ("-fdump-tree-optimized=own",)):
+        done = driver.good(gcc, "-O2", *dialect, *more, "-c", "a.c", level, "-flive-patching-list")
+        assert ("doubled", "user", "inline(gnu_inline)") in pairs(done.stdout)
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize("dialect", ["-std=gnu17", "-fno-gnu89-inline"])
+def test_an_inline_definition_of_new_c_breaks_the_level(driver: Driver, gcc: str, dialect: str) -> None:
+    driver.write("a.c", IMPLICIT.replace("extern inline", "inline"))
+    done = driver.good(gcc, "-O2", dialect, "-c", "a.c", "-fease-live-patching=only-inline-static")
+    assert "inline 'doubled' into 'user', which level 'only-inline-static' forbids" in done.stderr
+
+
+def test_no_answer_is_kept_for_a_place_that_is_no_file(driver: Driver, gcc12: str) -> None:
+    head = '#line 1 "nowhere.c"\n#define Q static inline __attribute__((always_inline))\n'
+    driver.write("a.c", head + "Q int f(int x) { return x; }\nint u(int x) { return f(x); }\n")
+    words = ("-O2", "-c", "a.c", "-fdump-tree-optimized=own", "-fease-live-patching=none")
+    assert driver.good(gcc12, *words).stderr == ""
+    cached = Path(driver.env["XDG_CACHE_HOME"], "klpkit/driver/attributes-1")
+    assert not cached.exists() or "nowhere.c" not in cached.read_text()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from klpkit.compilers.driver.compiling import Job
 
 _CFG, _CGRAPH = DESCRIPTOR + 1, DESCRIPTOR + 2
+_OLD_STANDARDS = frozenset(("c89", "c90", "gnu89", "gnu90", "iso9899:1990", "iso9899:199409"))
 _CFG_OPTION = f"-fdump-tree-cfg=/dev/fd/{_CFG}"
 _CGRAPH_OPTION = f"-fdump-ipa-cgraph=/dev/fd/{_CGRAPH}"
 
@@ -43,16 +44,30 @@ class Along:
 
 
 def asker(job: Job) -> Callable[[], tuple[str, str]]:
-    """A function that compiles the source of `job` and gives the `cfg` and `cgraph` dumps; empty for stdin."""
+    """A function that compiles the source of `job` and gives the `cfg` and `cgraph` dumps."""
 
     def ask() -> tuple[str, str]:
-        if job.source == "-":
-            return "", ""
         from klpkit.compilers.driver.variants import quiet
 
+        run.rewind_input()
         return dumps([job.command.compiler, *quiet(job.words)])
 
     return ask
+
+
+def is_old_c(job: Job) -> bool:
+    """Whether `extern inline` alone means gnu_inline in the source of `job`: C before C99, or asked for."""
+    old = False
+    if job.language != "c":
+        return old
+    for word in job.words:
+        if word.startswith("-std=") or word == "-ansi":
+            old = word == "-ansi" or word[5:] in _OLD_STANDARDS
+    # The last of these decides, whatever the standard.
+    for word in job.words:
+        if word in ("-fgnu89-inline", "-fno-gnu89-inline"):
+            old = word == "-fgnu89-inline"
+    return old
 
 
 def dumps(argv: list[str]) -> tuple[str, str]:

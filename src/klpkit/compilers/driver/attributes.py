@@ -1,5 +1,5 @@
 # Plain os.path: importing pathlib costs 4 ms a call.
-# ruff: noqa: PTH100, PTH116, PTH118
+# ruff: noqa: PTH100, PTH113, PTH116, PTH118
 """What a function's source declares that decides what a level allows: static, always_inline, gnu_inline.
 
 Two dumps of GCC's tell: `cfg` prints a function's attributes, `cgraph` whether it is public.  The compilation
@@ -30,12 +30,16 @@ _VISIBILITY = "\n  Visibility:"
 class Attributes:
     """Looks functions up; `ask` compiles once more and gives the two dumps' text (`cfg`, `cgraph`).
 
-    `told` is what the compilation itself has left of the two (see `asking.Along`).
+    `told` is what the compilation itself has left of the two (see `asking.Along`); `old_c` says that the dialect
+    of the source makes each `extern inline` function a gnu_inline one.
     """
 
-    def __init__(self, ask: Callable[[], tuple[str, str]], told: tuple[str, str] = ("", "")) -> None:
+    def __init__(
+        self, ask: Callable[[], tuple[str, str]], told: tuple[str, str] = ("", ""), *, old_c: bool = False
+    ) -> None:
         self._ask = ask
         self._told = told
+        self._old_c = old_c
         self._files: dict[str, list[str]] = {}
         self._asked: dict[str, frozenset[str]] | None = None
         self._cache: dict[str, frozenset[str]] | None = None
@@ -45,7 +49,7 @@ class Attributes:
 
         Source text is believed where it shows a word of `enough`; all else is asked of the compiler.
         """
-        told = parsed(*self._told) if any(self._told) else {}
+        told = parsed(*self._told, self._old_c) if any(self._told) else {}
         answers: dict[Key, frozenset[str]] = {}
         for key in keys:
             words = told.get(key[0]) or self._from_text(key)
@@ -63,9 +67,10 @@ class Attributes:
 
     def _from_compiler(self, key: Key) -> frozenset[str]:
         if self._asked is None:
-            self._asked = parsed(*self._ask())
+            self._asked = parsed(*self._ask(), self._old_c)
         words = self._asked.get(key[0], frozenset())
-        if words:
+        # What no file holds (standard input, `#line`) is another text the next time; so is a header's in old C.
+        if words and not self._old_c and os.path.isfile(key[1]):
             line = "\t".join([_stamp(key), ",".join(sorted(words))]) + "\n"
             descriptor = os.open(_cache_file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             os.write(descriptor, line.encode(errors="surrogateescape"))
@@ -73,6 +78,8 @@ class Attributes:
         return words
 
     def _from_cache(self, key: Key) -> frozenset[str]:
+        if self._old_c or not os.path.isfile(key[1]):
+            return frozenset()
         if self._cache is None:
             text = (content(_cache_file()) or b"").decode(errors="surrogateescape")
             rows = (line.split("\t") for line in text.splitlines())
@@ -87,11 +94,8 @@ def _cache_file() -> str:
 def _stamp(key: Key) -> str:
     """What the answer depends on, in one word: function, file, and the file's state."""
     symbol, file, line, column = key
-    try:
-        stat = os.stat(file)
-        state = f"{stat.st_size:x}.{stat.st_mtime_ns:x}"
-    except OSError:
-        state = "none"
+    stat = os.stat(file)
+    state = f"{stat.st_size:x}.{stat.st_mtime_ns:x}"
     return f"{os.path.abspath(file)}:{line}:{column}:{symbol}:{state}".replace("\t", "\\t").replace("\n", "\\n")
 
 
@@ -119,20 +123,26 @@ def _without_comments(text: str) -> str:
     return "\n".join(line.partition("//")[0] for line in text.split("\n"))
 
 
-def parsed(cfg: str, cgraph: str) -> dict[str, frozenset[str]]:
+def parsed(cfg: str, cgraph: str, old_c: bool = False) -> dict[str, frozenset[str]]:
     """Symbol → words, from a `-fdump-tree-cfg` and a `-fdump-ipa-cgraph` dump of one unit, or one of them.
 
-    Without `cgraph` nobody is known as static; without `cfg` only static functions are known.
+    Without `cgraph` nobody is known as static; without `cfg` only static functions are known, and with `old_c`
+    the gnu_inline ones: there no other function is defined here and yet `external`.
     """
-    public = public_functions(cgraph)
-    static = frozenset((STATIC,))
+    seen = visibilities(cgraph)
+    public = {symbol: "public" in words for symbol, words in seen.items()}
+    static, borrowed = frozenset((STATIC,)), frozenset((GNU_INLINE,))
     result = {symbol: static for symbol, named in public.items() if not named and not cfg}
+    old = {symbol for symbol, words in seen.items() if old_c and "external" in words}
+    result.update(dict.fromkeys(old, borrowed))
     for chunk in f"\n{cfg}".split("\n;; Function ")[1:]:
         symbol = _symbol_of(chunk.partition("\n")[0])
         told = "\n".join(line for line in _head(chunk) if line.startswith("__attribute__"))
         found = {word for word in _INTERESTING if word in told}
         if public.get(symbol) is False:
             found.add(STATIC)
+        if symbol in old:
+            found.add(GNU_INLINE)
         result[symbol] = frozenset(found or {PLAIN})
     return result
 
@@ -150,8 +160,13 @@ def _head(chunk: str) -> list[str]:
 
 def public_functions(cgraph: str) -> dict[str, bool]:
     """Symbol → whether it is public, of every function that a `-fdump-ipa-cgraph` dump's first table defines."""
+    return {symbol: "public" in words for symbol, words in visibilities(cgraph).items()}
+
+
+def visibilities(cgraph: str) -> dict[str, list[str]]:
+    """Symbol → the words of its visibility, of every function that the dump's first table defines."""
     text = cgraph.partition("Removing unused symbols:")[0]
-    result: dict[str, bool] = {}
+    result: dict[str, list[str]] = {}
     at = text.find(_DEFINITION)
     while at >= 0:
         # NAME/ORDER (PRINTED NAME) @0x…
@@ -159,7 +174,7 @@ def public_functions(cgraph: str) -> dict[str, bool]:
         words = text.find(_VISIBILITY, at)
         following = text.find(_DEFINITION, at + 1)
         if symbol and words >= 0 and (words < following or following < 0):
-            result[symbol] = "public" in text[words : text.find("\n", words + 1)].split()
+            result[symbol] = text[words : text.find("\n", words + 1)].split()
         at = following
     return result
 

@@ -95,6 +95,8 @@ def compile_source(job: Job, wanted: Wanted, features: Features) -> tuple[int, U
     """Compile; (wait status, what is known of the unit, None where the compiler failed)."""
     level = wanted.level
     assert level is not None
+    if job.source == "-":
+        run.keep_input()
     names: frozenset[str] = frozenset()
     if features.needs_marking(level, job.lto):
         from klpkit.compilers.driver import marking
@@ -141,12 +143,12 @@ def _once_more(job: Job) -> bytes:
     """The dump of a compilation that left none: a wrapper took its object from elsewhere, so compile here."""
     from klpkit.compilers.driver.variants import quiet
 
-    if job.source != "-":
-        dump = DumpFile()
-        if run.run([job.command.compiler, *fitting([*quiet(job.words), OPTION])]) == 0:
-            data = dump.content()
-            if data is not None:
-                return data
+    run.rewind_input()
+    dump = DumpFile()
+    if run.run([job.command.compiler, *fitting([*quiet(job.words), OPTION])]) == 0:
+        data = dump.content()
+        if data is not None:
+            return data
     raise DriverError(
         f"{job.source}: the compiler left no clone dump, so nobody knows what it inlined",
         hint="run the compiler itself under klpkit-cc, without a wrapper between them",
@@ -192,8 +194,8 @@ def keep_promise(unit: Unit, level: Level) -> dict[tuple[str, str, int, int], st
     from klpkit.compilers.driver.attributes import Attributes
 
     cfg, cgraph = (data.decode(errors="surrogateescape") for data in unit.job.told)
-    told = cfg, cgraph
-    broken, excused = promise.check(level, unit.dump, unit.public, Attributes(asking.asker(unit.job), told))
+    known = Attributes(asking.asker(unit.job), (cfg, cgraph), old_c=asking.is_old_c(unit.job))
+    broken, excused = promise.check(level, unit.dump, unit.public, known)
     promise.tell(level, broken)
     return excused
 

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _status(arguments)
     # A call is too short for cycles to matter.
     gc.disable()
+    run.die_of_interrupts()
     status = _status(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from klpkit.compilers.driver.talk import LACKING, DriverError
+from klpkit.compilers.driver.talk import LACKING, DriverError, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 
 _child = 0
 _received = 0
+_kept_input = False
+
+
+def die_of_interrupts() -> None:
+    """Until a compiler runs, Ctrl-C ends the driver as it ends a compiler, without Python's traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def replace(argv: list[str]) -> int:
@@ -64,6 +71,29 @@ def start(argv: list[str], *, stderr: int | None = None, env: dict[str, str] | N
     except OSError as error:
         raise _no_start(argv, error) from error
     return _child
+
+
+def keep_input() -> None:
+    """Put a file in memory that holds all of standard input in its place: more than one program can read it."""
+    global _kept_input
+    try:
+        os.fstat(0)
+    except OSError:
+        # It is closed; the compiler says so.
+        return
+    kept = os.memfd_create("klpkit-input")
+    while chunk := os.read(0, 1 << 20):
+        write_all(kept, chunk)
+    os.lseek(kept, 0, os.SEEK_SET)
+    os.dup2(kept, 0)
+    os.close(kept)
+    _kept_input = True
+
+
+def rewind_input() -> None:
+    """Have the next program read what `keep_input` kept from its start; nothing where nothing was kept."""
+    if _kept_input:
+        os.lseek(0, 0, os.SEEK_SET)
 
 
 def wait(child: int) -> int:
