@@ -1,0 +1,104 @@
+"""What a compiler decided between functions, from its clone dump, and where two builds' decisions differ.
+
+Functions are known by the name that a compiler's suffix was put on: two builds number their clones differently,
+and a coarse comparison errs on the safe side (a change that it can't explain counts as impact).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from klpkit.diff.names import declared
+from klpkit.records.clonelines import cause_of, read_dump
+
+_PREFIX = "__pfx_"
+
+
+def source_name(symbol: str) -> str:
+    """The source's name of a symbol: `f` of `f.isra.0.cold` and of `__pfx_f`."""
+    symbol = symbol.removeprefix(_PREFIX)
+    while (base := declared(symbol)) is not None and base != symbol:
+        symbol = base
+    return symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """`inlined` counts (body, into) pairs, `clones` (function, cause) pairs; `names` are all functions named."""
+
+    inlined: Counter[tuple[str, str]]
+    clones: Counter[tuple[str, str]]
+    names: frozenset[str]
+
+    def holders(self, name: str) -> frozenset[str]:
+        """The functions that the body of `name` went into, however far; clones count as their function."""
+        into: dict[str, set[str]] = {}
+        for body, user in self.inlined:
+            into.setdefault(body, set()).add(user)
+        found, todo = set(), [name]
+        while todo:
+            for user in into.get(todo.pop(), ()):
+                if user not in found:
+                    found.add(user)
+                    todo.append(user)
+        return frozenset(found - {name})
+
+    def uses_body(self, name: str) -> bool:
+        """Whether any record takes the body of `name` elsewhere."""
+        return any(body == name for body, _ in self.inlined) or any(body == name for body, _ in self.clones)
+
+
+def read_decisions(path: Path) -> Decisions:
+    """The decisions in the clone dump at `path`; `FormatError` where it is broken."""
+    inlined: Counter[tuple[str, str]] = Counter()
+    clones: Counter[tuple[str, str]] = Counter()
+    names: set[str] = set()
+    for body, user, word in read_dump(str(path)).clones:
+        cause, _ = cause_of(word, body[0], user[0])
+        pair = source_name(body[0]), source_name(user[0])
+        names.update(pair)
+        if cause == "inline":
+            inlined[pair] += 1
+        elif cause != "same-function":
+            clones[pair[0], cause] += 1
+    return Decisions(inlined, clones, frozenset(names))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a second build decided differently, the hidden function and the bodies that held it left aside.
+
+    `more` and `fewer` are (body, into) pairs that the second build inlined more or less often; `cloned` and
+    `uncloned` functions of which it made more or fewer clones.
+    """
+
+    more: frozenset[tuple[str, str]]
+    fewer: frozenset[tuple[str, str]]
+    cloned: frozenset[str]
+    uncloned: frozenset[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.more or self.fewer or self.cloned or self.uncloned)
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The functions whose own code is made differently."""
+        users = {user for _, user in self.more | self.fewer}
+        return frozenset(users | self.cloned | self.uncloned)
+
+
+def difference(first: Decisions, second: Decisions, hidden: str) -> Difference:
+    """How `second`, in which `hidden` has no visible body, was decided otherwise than `first`."""
+    holders = first.holders(hidden)
+    more = {pair for pair, count in second.inlined.items() if count > first.inlined[pair]}
+    fewer = {pair for pair, count in first.inlined.items() if count > second.inlined[pair]}
+    cloned = {name for (name, cause), count in second.clones.items() if count > first.clones[name, cause]}
+    uncloned = {name for (name, cause), count in first.clones.items() if count > second.clones[name, cause]}
+    return Difference(
+        more=frozenset(pair for pair in more if hidden not in pair),
+        fewer=frozenset(pair for pair in fewer if hidden not in pair and pair[1] not in holders),
+        cloned=frozenset(cloned - {hidden}),
+        uncloned=frozenset(uncloned - {hidden}),
+    )

@@ -1,0 +1,95 @@
+"""How one compiler is told to hide a function's body, or to keep a decision of the first build: rows of data.
+
+GCC: `noipa` ("Common Function Attributes" of its manual; `symtab_node::get_availability` in gcc/symtab.cc treats
+such a function as one that may be replaced at link time) on a redeclaration behind the last definition, where all
+function names are known and `__typeof__` gives each its own type.  `extern` keeps the linkage that was declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from klpkit.build.command import Family, Language
+from klpkit.errors import UserError
+
+Pins = Mapping[str, str]
+"""Function → the attribute that keeps the first build's decision on it."""
+
+
+class Hider(Protocol):
+    """What a compiler needs for a proof."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of every compilation of a proof, hidden or not; none of them may change code."""
+        ...
+
+    @property
+    def dumps(self) -> tuple[str, ...]:
+        """Flags that make the records of inlining and cloning."""
+        ...
+
+    def hidden(self, text: str, names: Iterable[str], pins: Pins) -> str:
+        """`text` with the bodies of the functions `names` hidden, and with `pins`."""
+        ...
+
+    def hidden_variable(self, text: str, name: str) -> str:
+        """`text` in which the static variable `name` may be read and written by code elsewhere."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Redeclaring:
+    """Hides by attributes of a redeclaration at the end of the text."""
+
+    flags: tuple[str, ...]
+    dumps: tuple[str, ...]
+    attribute: str
+    variable: str
+
+    def hidden(self, text: str, names: Iterable[str], pins: Pins) -> str:
+        rows = [self._row(name, self.attribute) for name in names]
+        rows += [self._row(name, word) for name, word in sorted(pins.items())]
+        return _behind(text, rows)
+
+    def hidden_variable(self, text: str, name: str) -> str:
+        return _behind(text, [self.variable.format(name)])
+
+    def _row(self, name: str, attribute: str) -> str:
+        return f"extern __typeof__({name}) {name} __attribute__(({attribute}));"
+
+
+def _behind(text: str, rows: Iterable[str]) -> str:
+    return "\n".join([text, '# 1 "<klpkit>"', *rows, ""])
+
+
+# What of the text only checks that a call was optimised away: an error there says nothing about code.
+CHECKS = (("__error__(", "__warning__("), ("__attribute__((error(", "__attribute__((warning("))
+
+HIDERS: dict[tuple[str, str], Hider] = {
+    ("gcc", "c"): Redeclaring(
+        flags=("-w", "-g0", "-fpreprocessed"),
+        dumps=("-fdump-ipa-clones",),
+        attribute="noipa",
+        # An address that leaves the unit: anything may read and write it.
+        variable='__asm__(".if 0\\n.quad {0}\\n.endif"); extern __typeof__({0}) {0} __attribute__((used));',
+    ),
+}
+
+
+def hider_of(kind: Family, language: Language) -> Hider:
+    """The row for a compiler and language; `UserError` where a proof does not know them."""
+    found = HIDERS.get((kind, language))
+    if found is None:
+        known = ", ".join(f"{language} with {kind}" for kind, language in HIDERS)
+        raise UserError(f"no proof for {language} with {kind} yet", hint=f"a proof knows {known}")
+    return found
+
+
+def without_checks(text: str) -> str:
+    """`text` whose compile-time checks warn instead of failing; the code is the same."""
+    for before, after in CHECKS:
+        text = text.replace(before, after)
+    return text

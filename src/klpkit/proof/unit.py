@@ -1,0 +1,194 @@
+"""One unit as a proof sees it: its preprocessed text, its functions, and the build that others are compared to.
+
+What was found is kept below klpkit's cache under the content that it depends on: text, flags, compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from klpkit.build.command import TranslationUnit
+from klpkit.build.outputs import redirected
+from klpkit.cachedir import atomic_write, cache_dir
+from klpkit.compilers.probe import identify
+from klpkit.errors import UserError
+from klpkit.proof.builds import Build, compile_text, preprocess, read_build
+from klpkit.proof.hiders import Hider, Pins, hider_of, without_checks
+from klpkit.proof.model import Proof
+from klpkit.proof.text import SourceFunction, callers_of, source_functions
+
+FORMAT = 1
+"""Counts up when an old result must not be taken for a new one."""
+
+
+def open_unit(unit: TranslationUnit, *, name: str = "") -> ProofUnit:
+    """`unit`, preprocessed and compiled once without hiding; `name` is how its functions are shown.
+
+    Raises `ProgramFailedError` where the unit does not compile and `UserError` for a language or compiler that
+    proofs don't know.
+    """
+    hider = hider_of(unit.kind, unit.language)
+    with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
+        text = preprocess(unit, Path(folder))
+    folder_name = _key(unit, text)
+    return ProofUnit(unit, name or str(unit.source), text, hider, cache_dir("proof", folder_name))
+
+
+def _key(unit: TranslationUnit, text: str) -> str:
+    words = redirected(unit.arguments, lambda _: "OUT")
+    content = hashlib.sha256(text.encode(errors="surrogateescape"))
+    parts = [str(FORMAT), identify(unit.compiler).key, *words, content.hexdigest()]
+    return _digest("\0".join(parts))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+@dataclass(slots=True)
+class Counter:
+    """How many compilations were run; threads share it."""
+
+    value: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self) -> None:
+        with self._lock:
+            self.value += 1
+
+
+class ProofUnit:
+    """A unit whose functions can be proven; safe to use from several threads."""
+
+    def __init__(self, unit: TranslationUnit, name: str, text: str, hider: Hider, folder: Path) -> None:
+        self.unit = unit
+        self.name = name
+        self.text = text
+        self.hider = hider
+        self.folder = folder
+        self.compilations = Counter()
+        self.lock = threading.RLock()
+        self._others: dict[tuple[str, ...], Build] = {}
+
+    @cached_property
+    def functions(self) -> dict[str, SourceFunction]:
+        """The functions that the text defines, headers' included."""
+        path = self.folder / "functions.json"
+        with self.lock:
+            if path.exists():
+                rows = json.loads(path.read_text())
+                lists = ("mentions", "aliases")
+                return {
+                    row["name"]: SourceFunction(**{**row, **{word: tuple(row[word]) for word in lists}})
+                    for row in rows
+                }
+            found = source_functions(self.text)
+            with atomic_write(path) as stream:
+                stream.write(json.dumps([asdict(function) for function in found.values()]))
+            return found
+
+    @cached_property
+    def baseline(self) -> Build:
+        """The build without anything hidden."""
+        return self.plain(())
+
+    def plain(self, flags: Sequence[str]) -> Build:
+        """The build without anything hidden, with `flags` behind the unit's own; made once."""
+        key = tuple(flags)
+        with self.lock:
+            if key not in self._others:
+                self._others[key] = self._stored(key)
+            return self._others[key]
+
+    def _stored(self, flags: tuple[str, ...]) -> Build:
+        name = "plain" + (_digest(" ".join(flags)) if flags else "")
+        folder = self.folder / name
+        if not (folder / "text.o").exists():
+            work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.folder))
+            try:
+                self._compile(self.text, work, flags)
+                _settle(work, folder)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        return read_build(folder / "text.o", sorted(folder.glob("*.ipa-clones")))
+
+    def hiding(self, name: str, workdir: Path, *, pins: Pins | None = None, flags: Sequence[str] = ()) -> Build:
+        """A build with the body of the function `name` hidden, in `workdir`."""
+        function = self.functions[name]
+        text = self.hider.hidden(self.text, (name, *function.aliases), pins or {})
+        return self._compile(text, workdir, flags)
+
+    def _compile(self, text: str, workdir: Path, flags: Sequence[str]) -> Build:
+        self.compilations.add()
+        extra = (*self.hider.flags, *self.hider.dumps, *flags)
+        return compile_text(self.unit, without_checks(text), workdir, extra=extra)
+
+    @cached_property
+    def symbols(self) -> frozenset[str]:
+        """The functions with code in the baseline."""
+        symbols = self.baseline.elf.symbols
+        return frozenset(symbols.names[row] for row in symbols.defined_functions.tolist())
+
+    def callers(self, name: str) -> tuple[str, ...]:
+        """The functions whose source names `name` and that the unit needs."""
+        return tuple(caller for caller in callers_of(self.functions, name) if self.alive(caller))
+
+    def alive(self, name: str) -> bool:
+        """Whether the function has code or went into others' code."""
+        return self.functions[name].symbol in self._alive
+
+    @cached_property
+    def _alive(self) -> frozenset[str]:
+        return self.symbols | self.baseline.decisions.names
+
+    def function(self, name: str) -> SourceFunction:
+        """The function `name`; `UserError` with what is close where the unit lacks it."""
+        found = self.functions.get(name)
+        if found is None:
+            import difflib
+
+            close = difflib.get_close_matches(name, self.functions, 3)
+            hint = f"did you mean {', '.join(close)}?" if close else "name a function that the unit defines"
+            raise UserError(f"{self.name} defines no function {name}", hint=hint)
+        return found
+
+    def own_functions(self) -> list[str]:
+        """The functions that the unit's source itself defines, in its order, headers' left aside."""
+        source = os.path.realpath(self.unit.source)
+        directory = self.unit.directory
+        rows = [f for f in self.functions.values() if os.path.realpath(directory / f.file) == source]
+        return [row.name for row in sorted(rows, key=lambda row: row.first) if self.alive(row.name)]
+
+    def load(self, name: str) -> Proof | None:
+        """The proof of `name` from the cache."""
+        try:
+            return Proof.from_document(json.loads(self._path(name).read_text()))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def store(self, proof: Proof) -> None:
+        path = self._path(proof.function)
+        path.parent.mkdir(exist_ok=True)
+        with atomic_write(path) as stream:
+            stream.write(json.dumps(proof.document()))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / "proofs" / f"{name}.json"
+
+
+def _settle(work: Path, folder: Path) -> None:
+    """Give `work` its name, unless another process was faster."""
+    try:
+        work.rename(folder)
+    except OSError:
+        if not (folder / "text.o").exists():
+            raise
