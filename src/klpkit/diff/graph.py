@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from klpkit.diff.pool import Ints, Mask
+from klpkit.diff.pool import Ints, Mask, among
 from klpkit.elf import ElfFile
 from klpkit.elf.arch import Architecture
 
@@ -103,7 +103,7 @@ class Flat:
         """The section numbers of flat positions."""
         bases = self.base[self.order]
         which = np.searchsorted(bases, positions, side="right") - 1
-        return self.order[np.clip(which, 0, None)] if len(self.order) else np.zeros(len(positions), np.int64)
+        return self.order[np.maximum(which, 0)] if len(self.order) else np.zeros(len(positions), np.int64)
 
 
 class Names:
@@ -121,7 +121,7 @@ class Names:
     def find(self, wanted: Collection[str]) -> list[int]:
         """The entities that have one of the wanted names."""
         kinds = [number for number, thing in enumerate(self._things) if thing in wanted]
-        found: list[int] = np.flatnonzero(np.isin(self._numbers, kinds)).tolist()
+        found: list[int] = np.flatnonzero(among(self._numbers, kinds)).tolist()
         return found
 
 
@@ -141,6 +141,8 @@ class Graph:
     line_fields: dict[int, tuple[int, int, int]]
     """Entity → `(offset, size, bits)` of the line number that was masked in its content."""
     facts: Architecture
+    compared: bytes = b""
+    """`flat.data` with line numbers in records and distances of resolved branches zeroed."""
     _cache: dict[str, object] = field(default_factory=dict)
 
     def name_of(self, entity: int) -> str:
@@ -150,6 +152,11 @@ class Graph:
         """The bytes of a defined entity; empty where it has none in the file."""
         start, end = int(self.entities.start[entity]), int(self.entities.end[entity])
         return self.flat.data[start:end] if end <= self.flat.stored else b""
+
+    def compared_bytes(self, entity: int) -> bytes:
+        """The bytes of a defined entity as they count in a comparison: what became a reference is zero."""
+        start, end = int(self.entities.start[entity]), int(self.entities.end[entity])
+        return self.compared[start:end] if end <= self.flat.stored else b""
 
     def section_name(self, entity: int) -> str:
         return self.elf.sections.names[int(self.entities.section[entity])]

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from klpkit.diff.decoders import iced
-from klpkit.diff.graph import BRANCH, Graph
+from klpkit.diff.graph import Graph
 from klpkit.diff.lines_fields import LAST_LINE
 from klpkit.diff.model import MovedLine
 from klpkit.elf import constants as c
@@ -77,12 +79,16 @@ WINDOW = 24
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """An instruction that sets argument register number `argument` to `value`; it ends at `end`."""
+    """An instruction that sets argument register number `argument` to `value`; it ends at `end`.
+
+    `form` is what else the instruction says.
+    """
 
     start: int
     end: int
     argument: int
     value: int
+    form: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,8 @@ class Registers:
     """How the words of one instruction set load a constant and name registers."""
 
     arguments: dict[int, int]
-    constant: Callable[[bytes], tuple[int, int] | None]
-    """Bytes → `(register, value)`."""
+    constant: Callable[[bytes], tuple[int, int, int] | None]
+    """Bytes → `(register, value, the other bits)`."""
     names: Callable[[bytes], frozenset[int]]
     """Bytes → the registers that the instruction may write."""
     length: Callable[[bytes, int], int]
@@ -105,56 +111,77 @@ def moved_lines(original: Graph, row: int, patched: Graph, other: int) -> list[M
     `row` and `other` are entities whose references were found to be equal.
     """
     a, b = original.bytes_of(row), patched.bytes_of(other)
-    if len(a) != len(b) or not a:
+    differing = _differing(original.compared_bytes(row), patched.compared_bytes(other))
+    if not differing:
         return None
-    differing = [index for index in range(len(a)) if a[index] != b[index]]
-    masked = _masked_places(original, row)
-    differing = [index for index in differing if index not in masked]
     reader = _x86_constants if original.elf.machine == c.EM_X86_64 else _word_constants
     left, right = reader(original, a, differing), reader(patched, b, differing)
     if left is None or right is None or len(left) != len(right):
         return None
+    sides = _Code(original, row, a), _Code(patched, other, b)
     found = []
     for before, after in zip(left, right, strict=True):
-        if (before.start, before.end, before.argument) != (after.start, after.end, after.argument):
+        if replace(before, value=0) != replace(after, value=0) or before.value == after.value:
             return None
         if not (0 < before.value <= LAST_LINE and 0 < after.value <= LAST_LINE):
             return None
-        helper = _helper(original, row, a, before)
-        if helper is None or helper != _helper(patched, other, b, after):
+        helper = _helper(sides[0], before)
+        if helper is None or helper != _helper(sides[1], after):
             return None
-        name = original.names[row]
-        found.append(MovedLine(name, before.value, after.value, helper))
+        found.append(MovedLine(original.names[row], before.value, after.value, helper))
     return found
 
 
-def _masked_places(graph: Graph, row: int) -> set[int]:
-    """Places of branches that the assembler resolved: their bytes were compared as references."""
-    span = graph.references_of(row)
-    places: set[int] = set()
-    for at, kind in zip(graph.references.at[span].tolist(), graph.references.type[span].tolist(), strict=True):
-        if kind >= BRANCH:
-            places.update(range(at, at + 4))
+def _differing(a: bytes, b: bytes) -> list[int]:
+    """The places where two bodies of one length differ; none where the lengths do."""
+    if len(a) != len(b):
+        return []
+    places: list[int] = (np.frombuffer(a, np.uint8) != np.frombuffer(b, np.uint8)).nonzero()[0].tolist()
     return places
 
 
-def _helper(graph: Graph, row: int, code: bytes, constant: Constant) -> str | None:
+class _Code:
+    """The code of one function, with the names of what it refers to."""
+
+    def __init__(self, graph: Graph, row: int, code: bytes) -> None:
+        self.graph, self.row, self.code = graph, row, code
+        references, span = graph.references, graph.references_of(row)
+        places, self._targets = references.at[span].tolist(), references.target[span].tolist()
+        self._places, self._offsets = places, references.offset[span].tolist()
+        named = [(place, graph.names[target]) for place, target in zip(places, self._targets, strict=True)]
+        self.names = {place: name for place, name in named if name}
+        """Place of a reference → the name of its target."""
+        kinds = zip(places, references.type[span].tolist(), strict=True)
+        self.calls = {place for place, kind in kinds if kind in graph.facts.calls and place in self.names}
+        """The places of references by which the function calls another."""
+
+    def strings_between(self, low: int, high: int) -> list[str]:
+        """The literals that the code refers to at places from `low` to before `high`."""
+        found = []
+        for place, target, offset in zip(self._places, self._targets, self._offsets, strict=True):
+            if low <= place < high and self.graph.entities.role[target] == Role.STRINGS:
+                text = self.graph.bytes_of(target)[offset:].rstrip(b"\0")
+                found.append(text.decode("utf-8", "replace").lstrip("\x01"))
+        return list(dict.fromkeys(found))
+
+
+def _helper(code: _Code, constant: Constant) -> str | None:
     """What the constant goes to, in words, where that proves it a line number."""
-    walk = _x86_call if graph.elf.machine == c.EM_X86_64 else _word_call
-    call = walk(graph, row, code, constant)
+    walk = _x86_call if code.graph.elf.machine == c.EM_X86_64 else _word_call
+    call = walk(code, constant)
     if call is None:
         return None
     name, places = call
     if LINE_ARGUMENT.get(name) == constant.argument:
         return f"argument {constant.argument + 1} of {name}"
-    if name in FORMATTED and _printed_line(graph, row, places, constant.argument - FORMATTED[name]):
+    if name in FORMATTED and _printed_line(code, places, constant.argument - FORMATTED[name]):
         return f"printed by {name} beside a source path"
     return None
 
 
-def _printed_line(graph: Graph, row: int, places: tuple[int, int], position: int) -> bool:
+def _printed_line(code: _Code, places: tuple[int, int], position: int) -> bool:
     """Whether conversion number `position` of the call's format (from 1) is a number right after a source path."""
-    strings = _strings_between(graph, row, *places)
+    strings = code.strings_between(*places)
     formats = [text for text in strings if "%" in text]
     if len(formats) != 1 or not any(_SOURCE.match(text) for text in strings):
         return False
@@ -164,28 +191,6 @@ def _printed_line(graph: Graph, row: int, places: tuple[int, int], position: int
     path, number = conversions[position - 2], conversions[position - 1]
     between = formats[0][path.end() : number.start()]
     return path.group(1) == "s" and number.group(1) in "diu" and bool(_BETWEEN.match(between))
-
-
-def _strings_between(graph: Graph, row: int, low: int, high: int) -> list[str]:
-    span = graph.references_of(row)
-    references, found = graph.references, []
-    for index in range(span.start, span.stop):
-        target = int(references.target[index])
-        if low <= int(references.at[index]) < high and graph.entities.role[target] == Role.STRINGS:
-            text = graph.bytes_of(target)[int(references.offset[index]) :].rstrip(b"\0")
-            found.append(text.decode("utf-8", "replace").lstrip("\x01"))
-    return list(dict.fromkeys(found))
-
-
-def _call_names(graph: Graph, row: int) -> dict[int, str]:
-    """Place of a reference → the name of its target, for the function's references to code."""
-    span = graph.references_of(row)
-    references = graph.references
-    return {
-        int(references.at[index]): graph.names[int(references.target[index])]
-        for index in range(span.start, span.stop)
-        if graph.names[int(references.target[index])]
-    }
 
 
 # --- x86 ---------------------------------------------------------------------------------------------------
@@ -206,16 +211,16 @@ def _x86_constants(graph: Graph, code: bytes, differing: list[int]) -> list[Cons
         argument = registers.get(instruction.op0_register) if instruction.op_count else None
         if instruction.code != Code.MOV_R32_IMM32 or argument is None or min(hit) < end - 4:
             return None
-        found.append(Constant(start, end, argument, instruction.immediate32))
+        found.append(Constant(start, end, argument, instruction.immediate32, 0))
         wanted -= hit
     return None if wanted else found
 
 
-def _x86_call(graph: Graph, row: int, code: bytes, constant: Constant) -> tuple[str, tuple[int, int]] | None:
+def _x86_call(body: _Code, constant: Constant) -> tuple[str, tuple[int, int]] | None:
     """The function called next with the constant still in its register, and where its arguments are set."""
     x86 = iced()
     FlowControl, OpAccess, Register = x86.FlowControl, x86.OpAccess, x86.Register  # noqa: N806
-    names = _call_names(graph, row)
+    names, code = body.names, body.code
     order = (Register.RDI, Register.RSI, Register.RDX, Register.RCX, Register.R8, Register.R9)
     info = x86.InstructionInfoFactory()
     place, low = constant.end, constant.start
@@ -250,11 +255,11 @@ def _word(code: bytes) -> int:
     return int.from_bytes(code[:4], "little")
 
 
-def _ppc_constant(code: bytes) -> tuple[int, int] | None:
+def _ppc_constant(code: bytes) -> tuple[int, int, int] | None:
     word = _word(code)
     if word >> 26 != 14 or (word >> 16) & 31:
         return None
-    return (word >> 21) & 31, word & 0xFFFF
+    return (word >> 21) & 31, word & 0xFFFF, word >> 16
 
 
 def _ppc_names(code: bytes) -> frozenset[int]:
@@ -270,11 +275,11 @@ def _ppc_jump(code: bytes) -> int | None:
     return distance - (1 << 26) if distance & (1 << 25) else distance
 
 
-def _arm_constant(code: bytes) -> tuple[int, int] | None:
+def _arm_constant(code: bytes) -> tuple[int, int, int] | None:
     word = _word(code)
     if word & 0x7FE00000 != 0x52800000:
         return None
-    return word & 31, (word >> 5) & 0xFFFF
+    return word & 31, (word >> 5) & 0xFFFF, word & ~(0xFFFF << 5)
 
 
 def _arm_names(code: bytes) -> frozenset[int]:
@@ -289,11 +294,11 @@ def _arm_jump(code: bytes) -> int | None:
     return distance - (1 << 28) if distance & (1 << 27) else distance
 
 
-def _loong_constant(code: bytes) -> tuple[int, int] | None:
+def _loong_constant(code: bytes) -> tuple[int, int, int] | None:
     word = _word(code)
     if word >> 22 not in (0x0A, 0x0B, 0x0E) or (word >> 5) & 31:
         return None
-    return word & 31, (word >> 10) & 0xFFF
+    return word & 31, (word >> 10) & 0xFFF, word & ~(0xFFF << 10)
 
 
 def _loong_jump(code: bytes) -> int | None:
@@ -304,11 +309,11 @@ def _loong_jump(code: bytes) -> int | None:
     return distance - (1 << 28) if distance & (1 << 27) else distance
 
 
-def _s390_constant(code: bytes) -> tuple[int, int] | None:
+def _s390_constant(code: bytes) -> tuple[int, int, int] | None:
     if code[0] == 0xA7 and code[1] & 15 in (8, 9):
-        return code[1] >> 4, int.from_bytes(code[2:4], "big")
+        return code[1] >> 4, int.from_bytes(code[2:4], "big"), code[1]
     if code[0] == 0xC0 and code[1] & 15 in (1, 15):
-        return code[1] >> 4, int.from_bytes(code[2:6], "big")
+        return code[1] >> 4, int.from_bytes(code[2:6], "big"), code[1]
     return None
 
 
@@ -345,32 +350,31 @@ _FIELD = {c.EM_S390: 2}
 
 def _word_constants(graph: Graph, code: bytes, differing: list[int]) -> list[Constant] | None:
     registers = _REGISTERS[graph.elf.machine]
-    wanted, found, place = set(differing), [], 0
-    while place < len(code):
-        end = place + registers.length(code, place)
-        hit = wanted.intersection(range(place, end))
-        if hit:
-            constant = registers.constant(code[place:end])
-            if constant is None or constant[0] not in registers.arguments:
-                return None
-            found.append(Constant(place, end, registers.arguments[constant[0]], constant[1]))
-            wanted -= hit
-        place = end
-    return None if wanted else found
+    found, place, last = [], 0, -1
+    for wanted in differing:
+        if wanted <= last:
+            continue
+        while (end := place + registers.length(code, place)) <= wanted:
+            place = end
+        constant = registers.constant(code[place:end])
+        if constant is None or constant[0] not in registers.arguments or end > len(code):
+            return None
+        found.append(Constant(place, end, registers.arguments[constant[0]], *constant[1:]))
+        place, last = end, end - 1
+    return found
 
 
-def _word_call(graph: Graph, row: int, code: bytes, constant: Constant) -> tuple[str, tuple[int, int]] | None:
-    registers = _REGISTERS[graph.elf.machine]
+def _word_call(body: _Code, constant: Constant) -> tuple[str, tuple[int, int]] | None:
+    registers, code = _REGISTERS[body.graph.elf.machine], body.code
     register = next(r for r, argument in registers.arguments.items() if argument == constant.argument)
-    names, calls = _call_names(graph, row), _calls(graph, row)
-    field = _FIELD.get(graph.elf.machine, 0)
+    field = _FIELD.get(body.graph.elf.machine, 0)
     place, low = constant.end, constant.start
     for _ in range(WINDOW):
         if not 0 <= place < len(code):
             return None
         end = place + registers.length(code, place)
-        if place + field in calls:
-            return names[place + field], (max(0, low - 48), end)
+        if place + field in body.calls:
+            return body.names[place + field], (max(0, low - 48), end)
         jump = registers.jump(code[place:end])
         if jump is not None:
             place = low = place + jump
@@ -379,15 +383,3 @@ def _word_call(graph: Graph, row: int, code: bytes, constant: Constant) -> tuple
             return None
         place = end
     return None
-
-
-def _calls(graph: Graph, row: int) -> set[int]:
-    """The places of references by which the function calls another."""
-    kinds = graph.facts.calls
-    span, names = graph.references_of(row), _call_names(graph, row)
-    references = graph.references
-    return {
-        int(references.at[index])
-        for index in range(span.start, span.stop)
-        if int(references.type[index]) in kinds and int(references.at[index]) in names
-    }

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from klpkit.diff.graph import Graph
-from klpkit.diff.pool import distinct
+from klpkit.diff.pool import among, distinct
 from klpkit.elf.special import PRINTK_ENTRY, Line, Role, special
 
 LAST_LINE = 0xFFFF
@@ -25,8 +25,7 @@ def mask(graph: Graph, data: bytearray) -> dict[int, tuple[int, int, int]]:
     names = graph.elf.sections.names
     entities = graph.entities
     sections = entities.section[: entities.defined]
-    for number in distinct(sections).tolist():
-        row = special(names[number])
+    for number, row in enumerate(map(special, names)):
         if row is not None and row.lines:
             for entity in np.flatnonzero(sections == number).tolist():
                 _note(graph, entity, row.lines, found)
@@ -60,7 +59,7 @@ def _printk_entries(graph: Graph) -> list[int]:
     sections = [s for s in graph.elf.sections.find(".printk_index") if graph.flat.base[s] >= 0]
     if not sections:
         return []
-    own = np.isin(entities.section[references.owner], sections)
+    own = among(entities.section[references.owner], sections)
     targets: list[int] = distinct(references.target[own]).tolist()
     return [entity for entity in targets if entities.role[entity] in (Role.RODATA, Role.DATA)]
 

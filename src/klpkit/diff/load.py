@@ -19,7 +19,7 @@ from klpkit.diff import branches, lines_fields
 from klpkit.diff.comparable import comparable
 from klpkit.diff.graph import LEAD, Entities, Flat, Graph, Kind, Names, References
 from klpkit.diff.pieces import Starts, entity_starts
-from klpkit.diff.pool import Ints, Pool, distinct
+from klpkit.diff.pool import Ints, Pool, among, distinct, run_starts
 from klpkit.diff.trailing import trailing_bytes
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
@@ -72,7 +72,8 @@ def load(elf: ElfFile, names: Pool, contents: Pool) -> Graph:
     graph.line_fields = lines_fields.mask(graph, data)
     _check_partners(graph)
     _drop_padding(graph)
-    graph.entities.content[:] = _contents(graph, bytes(data), contents)
+    graph.compared = bytes(data)
+    graph.entities.content[:] = _contents(graph, graph.compared, contents)
     return graph
 
 
@@ -107,34 +108,42 @@ def _flat(elf: ElfFile, roles: Ints) -> Flat:
 
 
 def _relocations(elf: ElfFile, flat: Flat, facts: Architecture) -> Relocations:
-    sections = elf.sections
-    chosen: list[int] = []
-    counts: list[int] = []
-    for index in elf.relocation_sections:
-        number = int(sections.info[index])
-        if number >= len(sections):
-            raise FormatError(elf.path, elf.place(index), f"there is no section {number} to relocate")
-        if flat.base[number] < 0 or not int(sections.size[index]):
-            continue
-        if sections.type[index] == c.SHT_REL:
-            raise RefusedError("implicit-addends", f"{elf.path}: {elf.place(index)} keeps addends in the code")
-        if int(sections.entry_size[index]) != elf.layout.rela.itemsize:
-            raise FormatError(elf.path, elf.place(index), "relocations of an unknown size")
-        if int(sections.size[index]) % elf.layout.rela.itemsize:
-            raise FormatError(elf.path, elf.place(index), "the last relocation is cut")
-        chosen.append(index)
-        counts.append(int(sections.size[index]) // elf.layout.rela.itemsize)
-    rows = np.frombuffer(b"".join(elf.stored(index) for index in chosen), elf.layout.rela)
-    target = np.repeat(sections.info[chosen].astype(np.int64) if chosen else np.empty(0, np.int64), counts)
+    chosen = _relocation_sections(elf, flat)
+    rows = np.frombuffer(b"".join([elf.stored(index) for index in chosen.tolist()]), elf.layout.rela)
+    counts = elf.sections.size[chosen].astype(np.int64) // elf.layout.rela.itemsize
+    target = np.repeat(elf.sections.info[chosen], counts)
     info = rows["info"].astype(np.uint64)
     offset = rows["offset"].astype(np.uint64)
     symbol = (info >> np.uint64(32)).astype(np.int64)
     _check(elf, target, offset, symbol)
     kind = (info & np.uint64(0xFFFFFFFF)).astype(np.int64)
     at = flat.base[target] + offset.astype(np.int64)
-    keep = np.flatnonzero(~np.isin(kind, facts.idle))
+    keep = np.flatnonzero(~among(kind, facts.idle))
     keep = keep[np.argsort(at[keep], kind="stable")]
     return Relocations(at, target, kind, symbol, rows["addend"].astype(np.int64)).pick(keep)
+
+
+def _relocation_sections(elf: ElfFile, flat: Flat) -> Ints:
+    """The numbers of the sections with relocations of kept sections, in file order."""
+    sections = elf.sections
+    rows = np.array(elf.relocation_sections, dtype=np.int64)
+    number, size = sections.info[rows], sections.size[rows]
+
+    def refuse(bad: npt.NDArray[np.bool_], problem: str) -> None:
+        if bad.any():
+            raise FormatError(elf.path, elf.place(int(rows[int(np.argmax(bad))])), problem)
+
+    refuse(number >= len(sections), "there is no such section to relocate")
+    rows = rows[(flat.base[number] >= 0) & (size > 0)]
+    implicit = rows[sections.type[rows] == c.SHT_REL]
+    if len(implicit):
+        problem = f"{elf.path}: {elf.place(int(implicit[0]))} keeps addends in the code"
+        hint = "no compiler for this architecture writes such objects: give those that it wrote"
+        raise RefusedError("implicit-addends", problem, hint=hint)
+    width = np.uint64(elf.layout.rela.itemsize)
+    refuse(sections.entry_size[rows] != width, "relocations of an unknown size")
+    refuse(sections.size[rows] % width != 0, "the last relocation is cut")
+    return rows
 
 
 def _check(elf: ElfFile, target: Ints, offset: npt.NDArray[np.uint64], symbol: Ints) -> None:
@@ -160,14 +169,14 @@ class SymbolColumns:
 def _symbol_columns(elf: ElfFile, flat: Flat) -> SymbolColumns:
     symbols = elf.symbols
     section = symbols.section
-    inside = (section > 0) & (flat.base[np.clip(section, 0, None)] >= 0)
-    sizes = elf.sections.size[np.clip(section, 0, None)]
+    inside = (section > 0) & (flat.base[np.maximum(section, 0)] >= 0)
+    sizes = elf.sections.size[np.maximum(section, 0)]
     beyond = inside & (symbols.value > sizes)
     if beyond.any():
         row = int(np.argmax(beyond))
         raise FormatError(elf.path, f"symbol {row} ({symbols.names[row]})", "lies outside its section")
     value = np.where(inside, symbols.value, np.uint64(0)).astype(np.int64)
-    position = np.where(inside, flat.base[np.clip(section, 0, None)] + value, -1)
+    position = np.where(inside, flat.base[np.maximum(section, 0)] + value, -1)
     nameless = symbols.type == c.STT_SECTION
     untyped = np.flatnonzero((symbols.type == c.STT_NOTYPE) & inside & (symbols.bind == c.STB_LOCAL))
     names = symbols.names
@@ -190,7 +199,7 @@ def _bias(elf: ElfFile, flat: Flat, relocations: Relocations, facts: Architectur
     kinds = np.clip(relocations.type, 0, size - 1)
     relocations.addend += np.where(code, bias[kinds], 0)
     if facts.trailing:
-        rows = np.flatnonzero(code & np.isin(relocations.type, facts.trailing))
+        rows = np.flatnonzero(code & among(relocations.type, facts.trailing))
         relocations.addend[rows] += trailing_bytes(elf, flat, relocations.at[rows], relocations.section[rows])
 
 
@@ -200,7 +209,7 @@ def _graph(elf: ElfFile, flat: Flat, roles: Ints, starts: Starts, names: Pool, f
     defined = len(starts.start)
     row = np.concatenate([starts.symbol, outside])
     named = row >= 0
-    safe = np.clip(row, 0, None)
+    safe = np.maximum(row, 0)
     all_names = symbols.names
     numbers = np.full(len(row), names.number(""), np.int64)
     numbers[named] = names.numbers([all_names[r] for r in row[named].tolist()])
@@ -259,7 +268,7 @@ def _through_tables(graph: Graph, references: References) -> References:
     tables = [s for name in (".toc", ".got") for s in graph.elf.sections.find(name) if graph.flat.base[s] >= 0]
     if not tables:
         return references
-    entry = np.isin(entities.section, tables) & (entities.role == Role.CONSTANTS)
+    entry = among(entities.section, tables) & (entities.role == Role.CONSTANTS)
     held = np.bincount(references.owner, minlength=len(entities))
     row_of = np.full(len(entities), -1, np.int64)
     rows = np.flatnonzero(entry[references.owner] & (held[references.owner] == 1) & (references.at == 0))
@@ -282,7 +291,7 @@ def _targets(graph: Graph, relocations: Relocations, symbols: SymbolColumns, own
     inside = place >= 0
     aim = place + relocations.addend
     aim -= np.where(nameless & inside, _table_skew(graph, relocations, owner), 0)
-    section = np.clip(graph.elf.symbols.section[relocations.symbol], 0, None)
+    section = np.maximum(graph.elf.symbols.section[relocations.symbol], 0)
     low = flat.base[section]
     # A place before the section or past its end belongs to its nearest entity.
     lookup = np.where(nameless, np.clip(aim, low, np.maximum(low, low + flat.sizes[section] - 1)), place)
@@ -290,7 +299,7 @@ def _targets(graph: Graph, relocations: Relocations, symbols: SymbolColumns, own
     row_of_symbol = np.full(len(graph.elf.symbols), 0, np.int64)
     row_of_symbol[entities.symbol[defined:]] = np.arange(defined, len(entities))
     target = np.where(inside, entity, row_of_symbol[relocations.symbol])
-    offset = np.where(inside, aim - (starts[np.clip(entity, 0, None)] if defined else 0), relocations.addend)
+    offset = np.where(inside, aim - (starts[np.maximum(entity, 0)] if defined else 0), relocations.addend)
     return target, offset
 
 
@@ -315,17 +324,18 @@ def _drop_padding(graph: Graph) -> None:
     leads = entities.role[references.target] == Role.TEXT
     used[references.target[leads | (entities.role[references.owner] != Role.SITES)]] = True
     blank = (entities.kind == Kind.ANONYMOUS) & ~used
-    blank &= np.isin(entities.role, (Role.TEXT, Role.DATA, Role.RODATA, Role.PIECES))
+    blank &= among(entities.role, (Role.TEXT, Role.DATA, Role.RODATA, Role.PIECES))
     padding = re.compile(graph.facts.padding)
-    verdicts: dict[bytes, bool] = {}
+    verdicts: dict[tuple[bool, bytes], bool] = {}
+    code = (entities.role == Role.TEXT) | (entities.role == Role.PIECES)
+    fillers = []
     for entity in np.flatnonzero(blank).tolist():
-        content = graph.bytes_of(entity)
+        content = bool(code[entity]), graph.bytes_of(entity)
         if content not in verdicts:
-            code = entities.role[entity] in (Role.TEXT, Role.PIECES)
-            filler = padding.fullmatch(content) is not None if code else not content.strip(b"\0")
-            verdicts[content] = filler
+            verdicts[content] = bool(padding.fullmatch(content[1])) if content[0] else not content[1].strip(b"\0")
         if verdicts[content]:
-            entities.role[entity] = Role.DROPPED
+            fillers.append(entity)
+    entities.role[fillers] = Role.DROPPED
     aimed = entities.role[references.target] == Role.DROPPED
     aimed &= references.target < entities.defined
     for row in np.flatnonzero(aimed).tolist():
@@ -375,8 +385,8 @@ def _tables(graph: Graph, data: bytes) -> Iterator[tuple[Ints, npt.NDArray[np.ui
     entities, names = graph.entities, graph.elf.sections.names
     raw = np.frombuffer(data, np.uint8)
     of_section = entities.section[: entities.defined]
-    divided = np.isin(entities.role[: entities.defined], (Role.SITES, Role.CONSTANTS, Role.REGISTRY))
-    first = np.flatnonzero(np.diff(of_section, prepend=-1))
+    divided = among(entities.role[: entities.defined], (Role.SITES, Role.CONSTANTS, Role.REGISTRY))
+    first = run_starts(of_section)
     sections, counts = of_section[first], np.diff(np.append(first, len(of_section)))
     for section, start, count in zip(sections.tolist(), first.tolist(), counts.tolist(), strict=True):
         if not divided[start] or count < 2:

@@ -71,6 +71,7 @@ FACTS = Architecture(
     local_entry=True,
     calls=(10, 116),
     relative32=26,
-    padding=rb"(?:\x00\x00\x00\x60|\x00)*",
+    # nop, and the forms of it that end a dispatch group (ori 1,1,0 and ori 2,2,0).
+    padding=rb"(?:\x00\x00[\x00\x21\x42]\x60|\x00)*",
     anchors=True,
 )
