@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from klpkit.diff.decoders import iced
 from klpkit.diff.graph import BRANCH, Graph, Kind, References
-from klpkit.diff.pool import Ints, Mask, distinct
+from klpkit.diff.pool import Ints, Mask, among, distinct
 from klpkit.elf import constants as c
 from klpkit.elf.arch import Displacement, named
 from klpkit.elf.special import Role
@@ -256,7 +256,7 @@ def _s390(graph: Graph, sections: Ints, relocated: Ints) -> Found:
     at = _positions(graph, sections, 2)
     rows = graph.facts.displacements + graph.facts.near_displacements
     first = np.frombuffer(raw, np.uint8)[at]
-    candidates = at[np.isin(first, [row.match[0] for row in rows])]
+    candidates = at[among(first, [row.match[0] for row in rows])]
     candidates = candidates[~_member(relocated, candidates + 2)]
     starts = graph.entities.start[: graph.entities.defined]
     real: list[tuple[int, int, int]] = []

@@ -11,7 +11,7 @@ import numpy as np
 from klpkit.diff.correlate import Correlation, aligned, structure
 from klpkit.diff.graph import Graph, Kind
 from klpkit.diff.model import Cause
-from klpkit.diff.pool import Hashes, Ints, Mask, mixed, summed
+from klpkit.diff.pool import Hashes, Ints, Mask, among, mixed, run_starts, summed
 from klpkit.diff.union import CODE, OTHER, OUTSIDE, STATE, Union
 from klpkit.elf.special import Role
 
@@ -232,18 +232,18 @@ def site_owners(result: Comparison) -> Ints:
     """For each entry of a special section the function that it describes (-1: none); -1 for other rows."""
     both = result.both
     owner = np.full(len(both), -1, np.int64)
-    rows = np.flatnonzero(np.isin(both.role[both.owner], (Role.SITES, Role.PIECES)))
+    rows = np.flatnonzero(among(both.role[both.owner], (Role.SITES, Role.PIECES)))
     code = both.sort[both.target[rows]] == CODE
     # A piece belongs to the function whose middle it goes back to, not to one that it calls.
     code &= (both.role[both.owner[rows]] == Role.SITES) | (both.offset[rows] != 0)
     rows = rows[code | (both.role[both.target[rows]] == Role.PIECES)]
     if not len(rows):
         return owner
-    heads = rows[np.flatnonzero(np.diff(both.owner[rows], prepend=-1))]
+    heads = rows[run_starts(both.owner[rows])]
     direct = np.full(len(both), -1, np.int64)
     direct[both.owner[heads]] = both.target[heads]
     for _ in range(4):
-        through = (direct >= 0) & (both.role[np.clip(direct, 0, None)] == Role.PIECES)
+        through = (direct >= 0) & (both.role[np.maximum(direct, 0)] == Role.PIECES)
         if not through.any():
             break
         direct[through] = direct[direct[through]]
@@ -252,7 +252,7 @@ def site_owners(result: Comparison) -> Ints:
     homes = np.arange(len(both) + 1)
     homes[list(result.home)] = list(result.home.values())
     owner = np.where(owner >= 0, homes[owner], -1)
-    owner[(owner >= 0) & (both.sort[np.clip(owner, 0, None)] != CODE)] = -1
+    owner[(owner >= 0) & (both.sort[np.maximum(owner, 0)] != CODE)] = -1
     return owner
 
 
@@ -275,7 +275,7 @@ def _lone_entries(result: Comparison) -> list[int]:
     both = result.both
     mine = (Role.REGISTRY, Role.INFORMATION, Role.UNKNOWN)
     unused = _unreferenced_constants(result)
-    rows = np.flatnonzero((np.isin(both.role, mine) & (both.sort == OTHER)) | unused)
+    rows = np.flatnonzero((among(both.role, mine) & (both.sort == OTHER)) | unused)
     return _lone(rows, _entry_colors(result, rows), both.split)
 
 
@@ -284,6 +284,6 @@ def _unreferenced_constants(result: Comparison) -> Mask:
     both = result.both
     used = np.zeros(len(both), dtype=bool)
     used[both.target] = True
-    nameless = (both.kind == Kind.ANONYMOUS) & np.isin(both.role, (Role.RODATA, Role.PIECES))
+    nameless = (both.kind == Kind.ANONYMOUS) & among(both.role, (Role.RODATA, Role.PIECES))
     unused: Mask = nameless & ~used
     return unused

@@ -15,7 +15,7 @@ import numpy as np
 
 from klpkit.diff.names import renamed
 from klpkit.diff.parts import parts
-from klpkit.diff.pool import Hashes, Ints, Mask, Pool, distinct, mixed, summed
+from klpkit.diff.pool import Hashes, Ints, Mask, Pool, distinct, mixed, run_starts, summed
 from klpkit.diff.union import CODE, OTHER, STATE, Union, repeated
 from klpkit.elf.special import Role
 
@@ -202,7 +202,7 @@ def structure(found: Correlation, *, unmatched_code: bool) -> Hashes:
         return base
     owner, target = both.owner[rows], both.target[rows]
     fixed = mixed(both.at[rows], both.type[rows], both.offset[rows])
-    heads = owner[np.flatnonzero(np.diff(owner, prepend=-1))]
+    heads = owner[run_starts(owner)]
     color, classes = base, -1
     for _ in range(ROUNDS):
         sums = summed(mixed(fixed, color[target]), owner, count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from klpkit.diff.pool import Mask, distinct, mixed
+from klpkit.diff.pool import Mask, among, distinct, mixed
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
 from klpkit.elf.special import Role, role
@@ -41,7 +41,7 @@ def function_count(elf: ElfFile) -> int:
     kinds, flags = sections.type.tolist(), sections.flags.tolist()
     used = distinct(section).tolist()
     text = [i for i in used if role(sections.names[i], kinds[i], flags[i]) is Role.TEXT]
-    places = mixed(section, elf.symbols.value[rows])[np.isin(section, text)]
+    places = mixed(section, elf.symbols.value[rows])[among(section, text)]
     return len(distinct(places.view(np.int64)))
 
 
@@ -52,10 +52,10 @@ def _kept(elf: ElfFile) -> Mask:
     others = np.flatnonzero(~loaded).tolist()
     dropped = np.zeros(len(sections), dtype=bool)
     dropped[[i for i in others if role(sections.names[i], int(sections.type[i]), 0) is Role.DROPPED]] = True
-    tables = np.isin(sections.type, _TABLES)
+    tables = among(sections.type, _TABLES)
     # Relocations of debug information are as idle as itself; the names of sections were compared as names.
     target = np.clip(sections.info, 0, len(sections) - 1)
-    idle = np.isin(sections.type, _LINKED) & dropped[target] & ~tables[target]
+    idle = among(sections.type, _LINKED) & dropped[target] & ~tables[target]
     kept: Mask = (loaded | ~dropped | tables) & ~idle
     kept[elf.name_section] = False
     return kept

@@ -11,6 +11,7 @@ from klpkit.diff.compare import Comparison
 from klpkit.diff.graph import Graph, Kind
 from klpkit.diff.model import Data, Function, Obstacle, Status
 from klpkit.diff.names import declared
+from klpkit.diff.pool import among
 from klpkit.diff.union import CODE, STATE
 from klpkit.elf import constants as c
 from klpkit.elf.special import Role, special
@@ -71,8 +72,8 @@ def ftrace_locations(result: Comparison) -> set[int]:
     graph = both.original
     facts = graph.facts
     names = graph.elf.sections.names
-    listed = [i for i, name in enumerate(names) if any(name.startswith(s) for s in facts.site_sections)]
-    entries = np.flatnonzero(np.isin(graph.entities.section[: graph.entities.defined], listed))
+    listed = [number for number, name in enumerate(names) if name.startswith(facts.site_sections)]
+    entries = np.flatnonzero(among(graph.entities.section[: graph.entities.defined], listed))
     owners = result.site_owner[entries]
     traced = set(owners[owners >= 0].tolist())
     for target in graph.names.find(set(facts.entry_calls)):
@@ -315,7 +316,7 @@ def _module_keys(
         number for name in ("__jump_table", ".static_call_sites") for number in graph.elf.sections.find(name)
     ]
     owner = graph.references.owner
-    rows = np.flatnonzero(np.isin(graph.entities.section[owner], sections) & (owner < graph.entities.defined))
+    rows = np.flatnonzero(among(graph.entities.section[owner], sections) & (owner < graph.entities.defined))
     for row in rows.tolist():
         name = graph.names[int(graph.references.target[row])]
         module = result.symbol_owners.get(name, "vmlinux")

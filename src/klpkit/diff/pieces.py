@@ -15,11 +15,12 @@ import numpy as np
 
 from klpkit.diff.graph import Flat
 from klpkit.diff.names import declared
-from klpkit.diff.pool import Ints, Mask, distinct
+from klpkit.diff.pool import Ints, Mask, among, distinct, run_starts
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
-from klpkit.elf.special import Role, special
+from klpkit.elf.special import Role, Special, special
 
+_ENTRIES = (Role.CONSTANTS, Role.SITES, Role.REGISTRY, Role.INFORMATION)
 BY_SYMBOL = (Role.TEXT, Role.DATA, Role.RODATA, Role.PIECES, Role.REGISTRY, Role.INFORMATION, Role.UNKNOWN)
 
 
@@ -72,19 +73,26 @@ def _divided(elf: ElfFile, flat: Flat, roles: Ints, relocations: _Relocations) -
     """Which sections are cut into entries, and where each entry starts."""
     divided = np.zeros(len(roles), dtype=bool)
     cut = _string_starts(elf, flat, roles, divided)
-    want = (
-        (roles == Role.CONSTANTS) | (roles == Role.SITES) | (roles == Role.REGISTRY) | (roles == Role.INFORMATION)
-    )
-    for section in np.flatnonzero(want).tolist():
-        size, base = int(flat.sizes[section]), int(flat.base[section])
-        entry = _entry_size(elf, flat, section, relocations) if size else 0
-        if entry:
-            divided[section] = True
-            cut.append(np.arange(base, base + size, entry))
-        elif size and roles[section] == Role.SITES:
-            roles[section] = Role.UNKNOWN
-        elif roles[section] == Role.CONSTANTS:
-            roles[section] = Role.RODATA
+    sections = np.flatnonzero(among(roles, _ENTRIES))
+    base, size = flat.base[sections], flat.sizes[sections]
+    low, high = np.searchsorted(relocations.at, [base, base + size])
+    stated = elf.sections.entry_size[sections].tolist()
+    rows = zip(sections.tolist(), base.tolist(), size.tolist(), stated, low.tolist(), high.tolist(), strict=True)
+    whole, entries = [], []
+    for section, start, length, given, first, end in rows:
+        row = special(elf.sections.names[section])
+        entry = _entry_size(row, given, length, relocations.at[first:end] - start) if length else 0
+        entries.append(entry)
+        if entry == length:
+            whole.append(start)
+        elif entry:
+            cut.append(np.arange(start, start + length, entry))
+    cut.append(np.array(whole, dtype=np.int64))
+    found = np.array(entries, dtype=np.int64) > 0
+    divided[sections[found]] = True
+    unclear = sections[~found]
+    roles[unclear[(roles[unclear] == Role.SITES) & (flat.sizes[unclear] > 0)]] = Role.UNKNOWN
+    roles[unclear[roles[unclear] == Role.CONSTANTS]] = Role.RODATA
     return divided, cut
 
 
@@ -102,15 +110,13 @@ def _string_starts(elf: ElfFile, flat: Flat, roles: Ints, divided: Mask) -> list
     return [flat.base[sections], *inner]
 
 
-def _entry_size(elf: ElfFile, flat: Flat, section: int, relocations: _Relocations) -> int:
-    """The size of the entries of a section: the object's word, or the first of the table's that fits."""
-    row = special(elf.sections.names[section])
-    size = int(flat.sizes[section])
-    stated = int(elf.sections.entry_size[section])
+def _entry_size(row: Special | None, stated: int, size: int, places: Ints) -> int:
+    """The size of the entries of a section of `size` bytes: what the object states, or the first that fits.
+
+    `row` is the table's, `places` are those of the section's relocations.
+    """
     if row and not stated and (not row.entries or size < 2 * min(row.entries)):
         return size if row.entries else 0
-    low, high = np.searchsorted(relocations.at, [flat.base[section], flat.base[section] + size])
-    places = relocations.at[low:high] - flat.base[section]
     for entry in ((stated,) if stated else ()) + (row.entries if row else ()):
         if entry <= size + 8 and (stated == entry or _periodic(places, entry, size)):
             return entry
@@ -135,9 +141,9 @@ def _periodic(places: Ints, entry: int, size: int) -> bool:
 def _naming(elf: ElfFile, roles: Ints, symbols: _Symbols, divided: Mask) -> Ints:
     """The rows of symbols that begin an entity, ascending by flat position."""
     table = elf.symbols
-    section = np.clip(table.section, 0, None)
+    section = np.maximum(table.section, 0)
     wanted = (symbols.flat >= 0) & ~symbols.nameless & (table.type != c.STT_FILE)
-    wanted &= np.isin(roles[section], BY_SYMBOL) & ~divided[section]
+    wanted &= among(roles[section], BY_SYMBOL) & ~divided[section]
     rows = np.flatnonzero(wanted)
     rows = rows[np.argsort(symbols.flat[rows], kind="stable")]
     # A label without a size inside a sized function is a place in it.
@@ -153,7 +159,7 @@ def _naming(elf: ElfFile, roles: Ints, symbols: _Symbols, divided: Mask) -> Ints
 def _primary(elf: ElfFile, place: Ints, rows: Ints) -> tuple[tuple[Ints, Ints], dict[int, list[int]]]:
     """`(positions, rows)` of one symbol a position, and position → rows of the others there."""
     position = place[rows]
-    first = np.flatnonzero(np.diff(position, prepend=-1)) if len(rows) else np.empty(0, np.int64)
+    first = run_starts(position) if len(rows) else np.empty(0, np.int64)
     counts = np.diff(np.append(first, len(rows)))
     chosen = rows[first]
     aliases: dict[int, list[int]] = {}
@@ -174,7 +180,7 @@ def _gaps(
     elf: ElfFile, flat: Flat, roles: Ints, place: Ints, rows: Ints, owner: tuple[Ints, Ints], divided: Mask
 ) -> Ints:
     """Where the bytes begin that no symbol covers."""
-    whole = np.flatnonzero(np.isin(roles, BY_SYMBOL) & ~divided & (flat.base >= 0))
+    whole = np.flatnonzero(among(roles, BY_SYMBOL) & ~divided & (flat.base >= 0))
     bases = flat.base[whole]
     positions = owner[0]
     if not len(positions):
@@ -198,7 +204,7 @@ def _aimed(roles: Ints, relocations: _Relocations, symbols: _Symbols) -> Ints:
     use = symbols.nameless[relocations.symbol] & (place >= 0)
     aim = np.where(use, place + relocations.addend, -1)
     # Relative jump tables count from the table, not from the entry: their sums are no places in code.
-    table = np.isin(roles[relocations.section], (Role.RODATA, Role.CONSTANTS))
+    table = among(roles[relocations.section], (Role.RODATA, Role.CONSTANTS))
     return distinct(aim[use & ~table])
 
 
@@ -210,11 +216,11 @@ def _uncovered(flat: Flat, roles: Ints, aimed: Ints, owner: tuple[Ints, Ints], g
     valid = (aimed >= flat.base[section]) & (aimed < flat.base[section] + flat.sizes[section]) & ~divided[section]
     named = np.searchsorted(owner[0], aimed, side="right") - 1
     gap = np.searchsorted(gaps, aimed, side="right") - 1
-    last_named = np.where(named >= 0, owner[0][np.clip(named, 0, None)] if len(owner[0]) else -1, -1)
-    last_gap = np.where(gap >= 0, gaps[np.clip(gap, 0, None)] if len(gaps) else -1, -1)
+    last_named = np.where(named >= 0, owner[0][np.maximum(named, 0)] if len(owner[0]) else -1, -1)
+    last_gap = np.where(gap >= 0, gaps[np.maximum(gap, 0)] if len(gaps) else -1, -1)
     free = (last_gap >= flat.base[section]) & (last_gap > last_named)
     pieces = roles[section] == Role.PIECES
-    found: Mask = valid & np.isin(roles[section], BY_SYMBOL) & (free | pieces)
+    found: Mask = valid & among(roles[section], BY_SYMBOL) & (free | pieces)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -65,9 +65,24 @@ def summed(values: Hashes, owner: Ints, count: int) -> Hashes:
     """The sum modulo 2**64 of `values` for each owner below `count`; `owner` ascends."""
     total = np.zeros(count, dtype=np.uint64)
     if len(owner):
-        first = np.flatnonzero(np.diff(owner, prepend=-1))
+        first = run_starts(owner)
         total[owner[first]] = np.add.reduceat(values, first)
     return total
+
+
+def run_starts(values: Ints) -> Ints:
+    """Where runs of equal numbers begin."""
+    keep = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=keep[1:])
+    return keep.nonzero()[0]
+
+
+def among(values: npt.NDArray[np.integer], wanted: Collection[int]) -> Mask:
+    """Which of `values` (none negative) are among a few small numbers."""
+    table = np.zeros(max(wanted, default=0) + 2, dtype=bool)
+    table[list(wanted)] = True
+    found: Mask = table[np.minimum(values, len(table) - 1, dtype=np.int64)]
+    return found
 
 
 def distinct(values: Ints) -> Ints:

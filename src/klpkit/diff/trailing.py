@@ -11,7 +11,7 @@ import numpy as np
 
 from klpkit.diff.decoders import iced
 from klpkit.diff.graph import Flat
-from klpkit.diff.pool import Ints
+from klpkit.diff.pool import Ints, among
 from klpkit.elf import ElfFile
 
 # Opcodes of the one-byte map with a ModRM byte and an immediate of 1 byte, or of 4 (2 with prefix 66).
@@ -37,8 +37,8 @@ def trailing_bytes(elf: ElfFile, flat: Flat, at: Ints, section: Ints) -> Ints:
     size = np.where(plain, _IMMEDIATE[opcode], 0)
     short = plain & (size == 4) & ((escape == 0x66) | ((data[at - 4] == 0x66) & ((escape & 0xF0) == 0x40)))
     size[short] = 2
-    vector = np.isin(data[at - 4], (0xC5, 0x62)) | np.isin(data[at - 5], (0xC4, 0x62)) | (data[at - 6] == 0x62)
-    escaped = np.isin(escape, (0x0F, 0x3A, 0x38))
+    vector = among(data[at - 4], (0xC5, 0x62)) | among(data[at - 5], (0xC4, 0x62)) | (data[at - 6] == 0x62)
+    escaped = among(escape, (0x0F, 0x3A, 0x38))
     doubtful = memory & ((_SUSPECT[opcode] & (escaped | vector)) | (escape == 0x3A) | (vector & escaped))
     for row in np.flatnonzero(doubtful).tolist():
         size[row] = _decoded(elf, flat, int(at[row]), int(section[row]), int(size[row]))

@@ -65,9 +65,10 @@ class SectionTable:
 
     @cached_property
     def _by_name(self) -> dict[str, list[int]]:
-        rows: dict[str, list[int]] = {}
-        for row, name in enumerate(self.names):
-            if row:
+        rows = {name: [row] for row, name in enumerate(self.names) if row}
+        if len(rows) < len(self) - 1:
+            rows = {}
+            for row, name in enumerate(self.names[1:], 1):
                 rows.setdefault(name, []).append(row)
         return rows
 
