@@ -11,6 +11,7 @@ import lzma
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from klpkit import programs
 from klpkit.errors import EnvironmentLackError, FormatError
@@ -27,20 +28,24 @@ class Compression:
     undo: Callable[[bytes], bytes]
 
 
-def _inflate(data: bytes) -> bytes:
-    return zlib.decompressobj(wbits=31).decompress(data)
+class _Worker(Protocol):
+    """What the decompressors of the standard library have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def _unxz(data: bytes) -> bytes:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data)
+def _by_library(start: Callable[[], _Worker]) -> Callable[[bytes], bytes]:
+    def undo(data: bytes) -> bytes:
+        worker = start()
+        content = worker.decompress(data)
+        if not worker.eof:
+            raise EOFError("cut short")
+        return content
 
-
-def _unlzma(data: bytes) -> bytes:
-    return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(data)
-
-
-def _bunzip(data: bytes) -> bytes:
-    return bz2.BZ2Decompressor().decompress(data)
+    return undo
 
 
 def _by_program(*argv: str, package: str) -> Callable[[bytes], bytes]:
@@ -51,8 +56,7 @@ def _by_program(*argv: str, package: str) -> Callable[[bytes], bytes]:
             raise EnvironmentLackError(
                 f"{argv[0]} is needed to unpack this file", hint=f"apt-get install {package}"
             ) from error
-        # Programs complain about the appended size after they have written all that they read.
-        if done.status and not done.stdout:
+        if done.status:
             raise ValueError(done.stderr.decode(errors="replace").strip() or f"status {done.status}")
         return done.stdout
 
@@ -60,13 +64,13 @@ def _by_program(*argv: str, package: str) -> Callable[[bytes], bytes]:
 
 
 COMPRESSIONS = (
-    Compression("gzip", b"\x1f\x8b", _inflate),
-    Compression("xz", b"\xfd7zXZ\0", _unxz),
+    Compression("gzip", b"\x1f\x8b", _by_library(lambda: zlib.decompressobj(wbits=31))),
+    Compression("xz", b"\xfd7zXZ\0", _by_library(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ))),
     Compression("zstd", b"\x28\xb5\x2f\xfd", _by_program("zstd", "-dcq", package="zstd")),
     Compression("lz4", b"\x02\x21\x4c\x18", _by_program("lz4", "-dcq", package="lz4")),
-    Compression("bzip2", b"BZh", _bunzip),
+    Compression("bzip2", b"BZh", _by_library(bz2.BZ2Decompressor)),
     Compression("lzo", b"\x89LZ", _by_program("lzop", "-dcq", package="lzop")),
-    Compression("lzma", b"\x5d\0\0", _unlzma),
+    Compression("lzma", b"\x5d\0\0", _by_library(lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))),
 )
 
 

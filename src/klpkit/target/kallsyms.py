@@ -27,6 +27,7 @@ _TOKENS = 256
 _CHUNK = 256
 _ALIGN = 8
 _LONGEST_TOKEN = 128
+_OVERRUN = 4
 # A name takes at least two bytes, and hardly more than the kernel's longest name (KSYM_NAME_LEN, 512).
 _MARKER_STEP = (2 * _CHUNK, 515 * _CHUNK)
 
@@ -128,15 +129,21 @@ def _marker_tables(content: npt.NDArray[np.uint8], before: int) -> Iterator[tupl
         yield int(starts[run]) * 4, int(lengths[run])
 
 
-def _names(content: npt.NDArray[np.uint8], markers_at: int, count: int) -> _Names | None:
-    """The names that `count` markers at `markers_at` belong to, found by their number in front of them."""
-    markers = content[markers_at : markers_at + 4 * count].view("<u4").astype(np.int64)
-    latest = (markers_at - int(markers[-1]) - 2) // _ALIGN * _ALIGN
-    earliest = max(markers_at - int(markers[-1]) - _MARKER_STEP[1], _ALIGN)
-    for start in range(latest, earliest - 1, -_ALIGN):
-        number, pad = content[start - _ALIGN : start].view("<u4").tolist()
-        if pad == 0 and -(-number // _CHUNK) == count:
-            names = _walked(content, start, markers_at, markers, number)
+def _names(content: npt.NDArray[np.uint8], markers_at: int, longest: int) -> _Names | None:
+    """The names that the markers at `markers_at` belong to, found by their number in front of them.
+
+    `longest` is how many markers there can be: what follows the last one may happen to ascend as well.
+    """
+    for count in range(longest, max(longest - _OVERRUN, 1), -1):
+        markers = content[markers_at : markers_at + 4 * count].view("<u4").astype(np.int64)
+        latest = (markers_at - int(markers[-1]) - 2) // _ALIGN * _ALIGN
+        earliest = max(markers_at - int(markers[-1]) - _MARKER_STEP[1], _ALIGN) // _ALIGN * _ALIGN
+        heads = (
+            content[earliest - _ALIGN : max(latest, earliest - _ALIGN)].view("<u4").reshape(-1, 2).astype(np.int64)
+        )
+        likely = (heads[:, 1] == 0) & (-(-heads[:, 0] // _CHUNK) == count)
+        for row in np.flatnonzero(likely)[::-1].tolist():
+            names = _walked(content, earliest + row * _ALIGN, markers_at, markers, int(heads[row, 0]))
             if names is not None:
                 return names
     return None
