@@ -73,11 +73,17 @@ _ROLES = (
 )
 
 
-def commands_from_kbuild(build: Path, source: Path | None, sources: Sequence[str]) -> list[TranslationUnit]:
+class NotBuiltError(UserError):
+    """The configuration does not build a source."""
+
+
+def commands_from_kbuild(
+    build: Path, source: Path | None, sources: Sequence[str], *, skip_unbuilt: bool = False
+) -> list[TranslationUnit]:
     """The units of `sources` (paths relative to the source tree) as Kbuild would compile them for `build`.
 
-    Raises `UserError` where `build` is not prepared or Kbuild does not build one of the sources in this
-    configuration, `EnvironmentLackError` where the compiler is missing.
+    Raises `UserError` where `build` is not prepared, `NotBuiltError` where this configuration does not build one
+    of the sources unless `skip_unbuilt` leaves it out, `EnvironmentLackError` where the compiler is missing.
     """
     if source is None or not (source / "scripts" / "Makefile.build").is_file():
         raise UserError(
@@ -97,8 +103,11 @@ def commands_from_kbuild(build: Path, source: Path | None, sources: Sequence[str
         ]
         if missing:
             view = _clean_view(source, scratch)
-            _ask(scratch, view, compiler, missing)
+            _ask(scratch, view, compiler, missing, skip_unbuilt)
             _name_the_source(view, source, (_record(scratch, target) for target in missing))
+        if skip_unbuilt:
+            found = [(r, t) for r, t in zip(records, targets, strict=True) if r.exists() and _is_built(r, t)]
+            return [_unit(build, record, target) for record, target in found]
         return [_unit(build, record, target) for record, target in zip(records, targets, strict=True)]
 
 
@@ -236,7 +245,7 @@ def _stale(record: Path, source: Path) -> bool:
     return False
 
 
-def _ask(scratch: Path, source: Path, compiler: Sequence[str], targets: Sequence[str]) -> None:
+def _ask(scratch: Path, source: Path, compiler: Sequence[str], targets: Sequence[str], skip_unbuilt: bool) -> None:
     """Have Kbuild make `targets` in `scratch`, its preparations taken as done."""
     for target in targets:
         _record(scratch, target).unlink(missing_ok=True)
@@ -247,14 +256,16 @@ def _ask(scratch: Path, source: Path, compiler: Sequence[str], targets: Sequence
         environment.pop(name, None)
     argv = ["make", "--no-print-directory", "-rR", f"-j{programs.default_jobs()}", "-f", str(source / "Makefile")]
     argv += ["-o", "prepare", f"CC={' '.join([*compiler[:-1], _word(compiler)])}", *_toolchain(scratch)]
-    argv += [*(f"--eval={line}" for line in _ROLES), *targets]
+    argv += ["-k"] * skip_unbuilt + [*(f"--eval={line}" for line in _ROLES), *targets]
     try:
         programs.run(argv, cwd=scratch, env=environment, timeout=_TIME_LIMIT)
     except programs.ProgramFailedError as error:
+        if skip_unbuilt and error.completed.status > 0 and not _failed(scratch, targets):
+            return
         if b"No rule to make target" in error.completed.stderr:
             names = ", ".join(targets)
             hint = "check that the configuration builds it; `make` says: " + _last_line(error.completed.stderr)
-            raise UserError(f"Kbuild has no rule for {names} in this configuration", hint=hint) from error
+            raise NotBuiltError(f"Kbuild has no rule for {names} in this configuration", hint=hint) from error
         for target in targets:
             _refuse_unbuilt(scratch, target)
         raise
@@ -262,6 +273,15 @@ def _ask(scratch: Path, source: Path, compiler: Sequence[str], targets: Sequence
         # Empty objects must not be mistaken for the real ones.
         for target in targets:
             (scratch / target).unlink(missing_ok=True)
+
+
+def _failed(scratch: Path, targets: Sequence[str]) -> list[str]:
+    """Those of `targets` that the configuration builds and that could not be preprocessed."""
+    return [t for t in targets if _is_built(_record(scratch, t), t) and not _record(scratch, t).exists()]
+
+
+def _is_built(record: Path, target: str) -> bool:
+    return _role(record.parent, target) not in ("", "none")
 
 
 def _last_line(text: bytes) -> str:
@@ -314,4 +334,4 @@ def _role(folder: Path, target: str) -> str:
 def _refuse_unbuilt(scratch: Path, target: str) -> None:
     if _role((scratch / target).parent, target) == "none":
         hint = "check the options that its Makefile names"
-        raise UserError(f"this configuration does not build {target}", hint=hint)
+        raise NotBuiltError(f"this configuration does not build {target}", hint=hint)

@@ -120,21 +120,43 @@ class BuildTree:
             self._add(commands_from_kbuild(self.root, self.source, relative))
         return [self.unit_for_source(source) for source in sources]
 
+    def built_units(self, sources: Sequence[str | Path]) -> list[TranslationUnit]:
+        """As `ensure_units`, leaving out sources that the configuration does not build."""
+        missing = [source for source in sources if not self.units_for_source(source)]
+        if missing:
+            from klpkit.build.kbuild import commands_from_kbuild
+
+            relative = [self._relative_source(source) for source in missing]
+            self._add(commands_from_kbuild(self.root, self.source, relative, skip_unbuilt=True))
+        return [self.unit_for_source(source) for source in sources if self.units_for_source(source)]
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether all that the configuration builds has been built: what is unknown then is no part of it."""
+        if self._database is not None or not (self.root / "include" / "config" / "auto.conf").is_file():
+            return bool(self._entries)  # no kernel's own tree
+        finished = any((self.root / name).is_file() for name in ("vmlinux", "vmlinux.o", "vmlinux.a"))
+        return finished and (self.root / "modules.order").is_file()
+
     def owner(self, target: str | Path) -> str:
         """`vmlinux` or the module (`fs/ext4/ext4`) that the object `target` is linked into; "" where unknown."""
         return self._owners.owner(os.path.relpath(_normal(self.root, str(target)), self.root))
 
     # -- which units concern something -------------------------------------------------------------------------
 
-    def units_with_header(self, header: str | Path) -> list[TranslationUnit]:
-        """The units that include `header`; one whose list of headers is unknown counts as including it."""
+    def units_with_header(self, header: str | Path, *, everything: bool = False) -> list[TranslationUnit]:
+        """The units that include `header`; one whose list of headers is unknown counts as including it.
+
+        `everything` adds the kernel's assembler sources and other programs (see `units`) that are known to.
+        """
         wanted = self._source_path(header)
         name = os.fsencode(wanted.name)
         found = []
-        for entry in filter(self._counts, self._entries):
-            content = self._dependency_text(entry)
+        for entry in self._entries:
+            counts = self._counts(entry)
+            content = self._dependency_text(entry) if counts or (everything and entry.kernel) else b""
             if content is None:
-                found.append(self._unit(entry))
+                found += [self._unit(entry)] * counts
             elif name in content:
                 unit = self._unit(entry)
                 if any(_same(path, wanted) for path in (*headers_of(unit), unit.source)):

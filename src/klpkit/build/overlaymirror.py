@@ -1,0 +1,76 @@
+"""A mirror of a source tree in which some files have another content, are new or are gone.
+
+GCC knows no overlay of files, and a mount needs rights, so a mirror is a folder of links: real folders on the way
+to every file that differs, links for all else.  A kernel of 86,000 files costs a few thousand links.  `..` after
+a linked folder leads back into the original tree: folders that are left that way can be made real as well, and
+`original_reads` finds what a compiler read past the mirror all the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from klpkit.errors import EnvironmentLackError
+
+
+def make_mirror(source: Path, place: Path, files: Mapping[str, str | None], folders: Iterable[str] = ()) -> None:
+    """Make `place` a mirror of `source` in which `files` have these texts; None hides a file.
+
+    Names are relative to the tree; bytes that are no UTF-8 are surrogates in the texts.  `folders` become real
+    folders though nothing in them differs.  Raises `EnvironmentLackError` where `place` can't be written.
+    """
+    real = _with_parents([*map(_parent, files), *folders])
+    try:
+        for folder in sorted(real):
+            _make_folder(source / folder, place / folder, folder, real, files)
+        for name, text in files.items():
+            if text is not None:
+                (place / name).write_bytes(text.encode(errors="surrogateescape"))
+    except OSError as error:
+        raise EnvironmentLackError(
+            f"can't write {place}: {error.strerror}", hint="free some space or set TMPDIR to another place"
+        ) from error
+
+
+def _with_parents(folders: Iterable[str]) -> set[str]:
+    """`folders` and every folder above them; "" is the top."""
+    real = {""}
+    for folder in folders:
+        while folder not in real:
+            real.add(folder)
+            folder = _parent(folder)
+    return real
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _make_folder(original: Path, folder: Path, name: str, real: Collection[str], files: Collection[str]) -> None:
+    """Make `folder` with links to what `original` holds, but for real folders and files that differ."""
+    folder.mkdir(parents=True)
+    if not original.is_dir():
+        return  # new in the patch
+    prefix = f"{name}/" if name else ""
+    with os.scandir(original) as entries:
+        for entry in entries:
+            inside = prefix + entry.name
+            if inside not in real and inside not in files:
+                (folder / entry.name).symlink_to(_link_text(entry))
+
+
+def _link_text(entry: os.DirEntry[str]) -> Path:
+    """Where a link for `entry` points: a relative link of the tree stays one, so that it leads to the mirror."""
+    path = Path(entry.path)
+    if entry.is_symlink() and not (own := path.readlink()).is_absolute():
+        return own
+    return path
+
+
+def original_reads(read: Iterable[Path], changed: Collection[Path]) -> list[Path]:
+    """Those of the files `changed` (real paths in the original tree) that are among the files `read`."""
+    names = {path.name for path in changed}
+    candidates = (os.path.realpath(path) for path in read if path.name in names)
+    return sorted({Path(path) for path in candidates} & set(changed))
