@@ -9,8 +9,10 @@ from pathlib import Path
 from klpkit.records.model import Location
 
 _TOKEN = re.compile(
-    r"""(?P<comment>//[^\n]*|/\*.*?\*/)|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\w+|[^\s\w]""", re.DOTALL
+    r"""(?P<comment>//[^\n]*|/\*.*?\*/|^\#line\ [^\n]*)|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\w+|[^\s\w]""",
+    re.DOTALL | re.MULTILINE,
 )
+_LINE = re.compile(r"#line (\d+)")
 
 
 def same_source(dump: Path, before: Location, other_dump: Path, after: Location) -> bool | None:
@@ -37,11 +39,10 @@ def _file(dump: Path, name: str) -> Path | None:
 def _tokens(path: Path, line: int) -> tuple[str, ...]:
     """The tokens of the function that begins in `line` up to its closing brace; empty where none is found."""
     text = _text(path)
-    start = 0
-    for _ in range(line - 1):
-        start = text.find("\n", start) + 1
-        if not start:
-            return ()
+    starts = _starts(path).get(line, [])
+    if len(starts) != 1:
+        return ()
+    start = starts[0]
     found, depth = [], 0
     for match in _TOKEN.finditer(text, start):
         if match["comment"]:
@@ -54,6 +55,21 @@ def _tokens(path: Path, line: int) -> tuple[str, ...]:
         if token == "}" and depth <= 0:
             return tuple(found)
     return ()
+
+
+@lru_cache(maxsize=64)
+def _starts(path: Path) -> dict[int, list[int]]:
+    """Where each line begins by its number, which a line directive can change; then several may share one."""
+    found: dict[int, list[int]] = {}
+    number, start = 1, 0
+    for line in _text(path).split("\n"):
+        if line.startswith("#line ") and (match := _LINE.match(line)):
+            number = int(match[1])
+        else:
+            found.setdefault(number, []).append(start)
+            number += 1
+        start += len(line) + 1
+    return found
 
 
 @lru_cache(maxsize=64)
