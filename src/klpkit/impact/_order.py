@@ -30,7 +30,9 @@ class Condensed:
 
     def levels(self) -> Iterator[Ints]:
         """The groups of each height, from those without users upwards."""
-        order = np.argsort(self.height, kind="stable").astype(np.int32)
+        # Of short numbers numpy's stable sort is a radix sort.
+        narrow = self.height.astype(np.int16) if self.height.max(initial=0) < 2**15 else self.height
+        order = np.argsort(narrow, kind="stable").astype(np.int32)
         bounds = np.cumsum(np.bincount(self.height)).tolist()
         for begin, end in zip([0, *bounds], bounds, strict=False):
             yield order[begin:end]
@@ -55,22 +57,27 @@ def condense(graph: Graph) -> Condensed:
 
 def _compressed(bodies: Ints, users: Ints, count: int) -> tuple[Longs, Ints]:
     """The edges as compressed rows."""
-    order = np.argsort(bodies, kind="stable")
-    return np.searchsorted(bodies[order], np.arange(count + 1)), users[order]
+    starts = np.zeros(count + 1, dtype=np.int64)
+    np.cumsum(np.bincount(bodies, minlength=count), out=starts[1:])
+    return starts, users[np.argsort(bodies, kind="stable")]
 
 
 def _heights_of_acyclic_part(graph: Graph) -> Ints:
     """The height of every node, -1 for those above a cycle or more than `_ROUNDS` high."""
-    height = np.full(graph.node_count, -1, dtype=np.int32)
+    height = np.zeros(graph.node_count, dtype=np.int32)
+    waiting = np.flatnonzero(np.diff(graph.starts))
+    height[waiting] = -1
     bodies, users = graph.bodies, graph.targets
-    for level in range(_ROUNDS):
-        waiting = np.zeros(graph.node_count, dtype=np.bool_)
-        waiting[bodies] = True
-        height[~waiting & (height < 0)] = level
-        keep = height[users] < 0
-        if np.all(keep):
+    last_round = np.zeros(graph.node_count, dtype=np.int8)
+    for level in range(1, _ROUNDS):
+        keep = np.flatnonzero(height[users] < 0)
+        if len(keep) == len(users):
             break
         bodies, users = bodies[keep], users[keep]
+        last_round[bodies] = level
+        done = last_round[waiting] != level
+        height[waiting[done]] = level
+        waiting = waiting[~done]
     return height
 
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from klpkit.errors import UserError
-from klpkit.impact._order import Condensed, condense
+from klpkit.impact._order import condense
+from klpkit.impact._unions import MEMBERS_MAX, Unions
 from klpkit.impact.graph import Graph, Longs
 from klpkit.records.model import Ints
 
 CHAINS_MAX = 1000
-MEMBERS_MAX = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +128,15 @@ class Closures:
         """The number of impacted functions of each node, itself included."""
         per_group = self.lengths
         weight = np.diff(self.node_starts)
-        if np.any(weight > 1):
-            totals = np.concatenate(([0], np.cumsum(weight[self.members])))
-            per_group = totals[self.starts + self.lengths] - totals[self.starts]
+        heavy = weight > 1
+        if np.any(heavy):
+            # Only few members count more than once: how much more, up to each place.
+            places = np.flatnonzero(heavy[self.members])
+            more = np.concatenate(([0], np.cumsum(weight[self.members[places]] - 1)))
+            before, behind = (
+                more[np.searchsorted(places, ends)] for ends in (self.starts, self.starts + self.lengths)
+            )
+            per_group = per_group + behind - before
         sizes: Longs = per_group[self.groups]
         return sizes
 
@@ -150,65 +155,11 @@ def closure_all(graph: Graph, *, limit: int = MEMBERS_MAX) -> Closures:
     itself and the union of its users' closures, which are known by then.
     """
     condensed = condense(graph)
-    pool = _Pool(condensed, limit)
+    pool = Unions(condensed, limit)
     for groups in condensed.levels():
         pool.add(groups)
-    nodes = np.argsort(condensed.groups, kind="stable").astype(np.int32)
-    node_starts = np.concatenate(([0], np.cumsum(np.bincount(condensed.groups, minlength=condensed.count))))
+    nodes, node_starts = condensed.groups, np.arange(condensed.count + 1)
+    if condensed.count < graph.node_count:
+        nodes = np.argsort(condensed.groups, kind="stable").astype(np.int32)
+        np.cumsum(np.bincount(condensed.groups, minlength=condensed.count), out=node_starts[1:])
     return Closures(graph, condensed.groups, pool.begin, pool.size, pool.members(), nodes, node_starts)
-
-
-class _Pool:
-    """Closures one after another in the order in which they become known."""
-
-    def __init__(self, condensed: Condensed, limit: int) -> None:
-        self._graph = condensed
-        self._limit = limit
-        self.begin = np.zeros(condensed.count, dtype=np.int64)
-        self.size = np.zeros(condensed.count, dtype=np.int64)
-        self._members = np.empty(4 * condensed.count + 16, dtype=np.int32)
-        self._used = 0
-
-    def add(self, groups: Ints) -> None:
-        """Compute the closures of `groups`, all of whose users are known."""
-        edges, owner = _ranges(self._graph.starts[groups], self._graph.starts[groups + 1])
-        users = self._graph.targets[edges]
-        places, edge = _ranges(self.begin[users], self.begin[users] + self.size[users])
-        self._check(len(places))
-        # One number a pair (owner, member): sorted and made unique, they are the new closures in order.
-        own = (np.arange(len(groups), dtype=np.int64) << 32) | groups
-        keys = np.concatenate(((owner[edge] << 32) | self._members[places], own))
-        keys.sort()
-        keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
-        sizes = np.bincount(keys >> 32, minlength=len(groups))
-        self.size[groups] = sizes
-        self.begin[groups] = self._used + np.cumsum(sizes) - sizes
-        self._append(keys.astype(np.int32))
-
-    def _check(self, coming: int) -> None:
-        if self._used + coming > self._limit:
-            raise UserError(
-                f"the lists of all functions have more than {self._limit:,} entries",
-                hint="ask for single functions instead of --all",
-            )
-
-    def _append(self, members: Ints) -> None:
-        end = self._used + len(members)
-        if end > len(self._members):
-            grown = np.empty(max(end, 2 * len(self._members)), dtype=np.int32)
-            grown[: self._used] = self._members[: self._used]
-            self._members = grown
-        self._members[self._used : end] = members
-        self._used = end
-
-    def members(self) -> Ints:
-        """The pool itself: the closure of a group is `size` long from `begin` on."""
-        return self._members[: self._used]
-
-
-def _ranges(begins: Longs, ends: Longs) -> tuple[Longs, Longs]:
-    """All numbers of the ranges one after another, and for each the range that it is from."""
-    lengths = ends - begins
-    which = np.repeat(np.arange(len(lengths)), lengths)
-    first = np.cumsum(lengths) - lengths
-    return np.arange(len(which)) + (begins - first)[which], which

@@ -42,14 +42,14 @@ class Numbering:
         needed = width * (int(records.dump.max(initial=0)) + 1)
         if needed > _PLACES_MAX:
             _, places, which = np.unique(keys, return_index=True, return_inverse=True)
-            first: Ids = places.astype(np.int32)[which]
-            return first
+            sorted_first: Ids = places.astype(np.int32)[which]
+            return sorted_first
         if needed > len(self._table):
             # What is in it does not matter: only places that were just written to are read.
             self._table = np.empty(needed, dtype=np.int32)
         # Written back to front, so that each place ends up with the first position that wants it.
         self._table[keys[::-1]] = np.arange(len(keys) - 1, -1, -1, dtype=np.int32)
-        first = self._table[keys]
+        first: Ids = self._table[keys]
         return first
 
 
