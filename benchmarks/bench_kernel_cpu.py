@@ -1,10 +1,16 @@
 """What `klpkit-cc` adds to the CPU time of a kernel build, level by level.
 
 A sample of the small kernel's translation units is compiled by the compiler with a level's own flags and
-`-fdump-ipa-clones`, and by `klpkit-cc` at that level with the list of all functions: user and system time of both
-process trees, in turn, so that other load weighs on both.  Nothing is written into the build tree.
+`-fdump-ipa-clones`, and by `klpkit-cc` at that level with the list of all functions, in turn, so that other load
+weighs on both.  Nothing is written into the build tree.
 
-Run with `python benchmarks/bench_kernel_cpu.py [--build TREE] [--units N] [--seed N] [LEVEL…]`.
+`tree` compares user and system time of both process trees, of each unit the least of `--rounds`: it holds all that
+the driver causes, and the compiler's own time, which moves by a tenth and more from run to run.  `own` is what the
+driver's processes used themselves, which the kernel counts in nanoseconds: all that is added at `inline` and
+`inline-clone`, where the compiler does the same work with and without the driver.
+
+Run with `python benchmarks/bench_kernel_cpu.py [--build TREE] [--units N] [--rounds N] [--seed N] [LEVEL…|all]`;
+without a level it is `inline-clone`.  About a second a unit and round.
 """
 
 from __future__ import annotations
@@ -16,37 +22,51 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import klpkit.compilers.driver
 from klpkit.build import TranslationUnit, open_tree
 from klpkit.build.replays import replay_argv, stable_environment
 from klpkit.compilers.driver import features
-from klpkit.compilers.levels import LEVELS, Level
+from klpkit.compilers.levels import DEFAULT_LEVEL, LEVELS, Level
 
 LIMIT = 1.06
 FOLDERS = ("kernel/", "mm/", "fs/", "lib/", "drivers/")
-UNITS = 60
+UNITS = 40
+ROUNDS = 2
 SEED = 612
+
+
+@dataclass(slots=True)
+class Figures:
+    """CPU seconds of a level: of the compiler alone, of the driver's trees, of the driver's own processes."""
+
+    alone: float = 0.0
+    driven: float = 0.0
+    own: float = 0.0
+    units: int = 0
+    refused: list[str] = field(default_factory=list)
 
 
 def main() -> None:
     """Print a row a level."""
     wanted = _arguments()
-    build = wanted.build or _small_kernel()
+    build = wanted.build.resolve() if wanted.build else _small_kernel()
     if build is None:
         print("kernel build CPU: no small kernel was built (`make levels` builds one); nothing measured")
         return
     units = _sample(build, wanted.units, wanted.seed)
-    print(f"CPU of {len(units)} translation units of {build.parent.name}/{build.name}, limit {LIMIT}")
-    for level in wanted.levels or LEVELS:
+    print(f"CPU of {len(units)} translation units of {build.parent.name}/{build.name}, {wanted.rounds} rounds")
+    for level in LEVELS if "all" in wanted.levels else wanted.levels or [DEFAULT_LEVEL]:
         with tempfile.TemporaryDirectory(prefix="klpkit-bench-") as folder:
-            plain, driven, refused = _measured(units, Level(level), Path(folder))
-        each = (driven - plain) / max(1, len(units) - len(refused)) * 1000
-        left_out = f"; do not compile at this level: {', '.join(refused)}" if refused else ""
+            row = _measured(units, Level(level), Path(folder), wanted.rounds)
+        left_out = f"; do not compile at this level: {', '.join(row.refused)}" if row.refused else ""
+        alone = max(row.alone, 0.001)
         print(
-            f"  {level:<20} the compiler alone {plain:7.2f} s, klpkit-cc {driven:7.2f} s, {each:+6.1f} ms a unit,"
-            f" ratio {driven / max(plain, 0.001):.3f} (limit {LIMIT}){left_out}",
+            f"  {level:<18} the compiler alone {row.alone:.1f} s, klpkit-cc {row.driven:.1f} s: tree ratio"
+            f" {row.driven / alone:.3f}; own {row.own / max(1, row.units) * 1000:.1f} ms a unit, ratio"
+            f" {1 + row.own / alone:.3f} (limit {LIMIT}){left_out}",
             flush=True,
         )
 
@@ -55,9 +75,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="CPU of klpkit-cc on a kernel's translation units")
     parser.add_argument("--build", type=Path, help="a kernel's build tree")
     parser.add_argument("--units", type=int, default=UNITS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("levels", nargs="*", help=f"among {', '.join(LEVELS)}; all of them by default")
-    return parser.parse_args()
+    parser.add_argument("levels", nargs="*", help=f"among {', '.join(LEVELS)}, or all; {DEFAULT_LEVEL} by default")
+    given = parser.parse_args()
+    if unknown := sorted(set(given.levels) - {*LEVELS, "all"}):
+        parser.error(f"unknown level: {', '.join(unknown)}")
+    return given
 
 
 def _small_kernel() -> Path | None:
@@ -74,31 +98,37 @@ def _sample(build: Path, count: int, seed: int) -> list[TranslationUnit]:
     return random.Random(seed).sample(found, min(count, len(found)))
 
 
-def _measured(units: list[TranslationUnit], level: Level, folder: Path) -> tuple[float, float, list[str]]:
-    """(CPU seconds of the compiler alone, of the driver, objects that do not compile at `level`).
+def _measured(units: list[TranslationUnit], level: Level, folder: Path, rounds: int) -> Figures:
+    """The figures of `units` at `level`.
 
     The driver starts without what it learned of headers before; what it learns of a compiler is not counted.
     """
     environment = {**stable_environment(), "XDG_CACHE_HOME": str(folder / "cache")}
-    plain = driven = 0.0
-    refused = []
-    for number, unit in enumerate(units):
-        alone, with_us = _commands(unit, level, folder)
-        if not number:
-            _cpu(
-                [*_driver(), *unit.compiler, "-fease-live-patching", "-S", "-xc", os.devnull], folder, environment
-            )
-        first, second = (with_us, alone) if number % 2 else (alone, with_us)
-        rows = _cpu(first, unit.directory, environment), _cpu(second, unit.directory, environment)
-        (alone_took, alone_ended), (with_us_took, with_us_ended) = reversed(rows) if number % 2 else rows
-        if alone_ended != with_us_ended:
-            raise SystemExit(f"{unit.object}: wait status {alone_ended} alone, {with_us_ended} with klpkit-cc")
-        if alone_ended:
-            refused.append(unit.object.name)
+    first = [*_driver(), *units[0].compiler, "-fease-live-patching", "-S", "-xc", os.devnull]
+    _cpu(first, folder, environment)
+    row = Figures()
+    for unit in units:
+        alone: list[float] = []
+        driven: list[tuple[float, float]] = []
+        for number in range(rounds):
+            commands = _commands(unit, level, folder)
+            taken = {
+                ours: _cpu(commands[ours], unit.directory, environment) for ours in (number % 2, 1 - number % 2)
+            }
+            if taken[0][2] != taken[1][2]:
+                raise SystemExit(f"{unit.object}: wait status {taken[0][2]} alone, {taken[1][2]} with klpkit-cc")
+            if taken[0][2]:
+                break
+            alone.append(taken[0][0])
+            driven.append(taken[1][:2])
+        if not alone:
+            row.refused.append(unit.object.name)
             continue
-        plain += alone_took
-        driven += with_us_took
-    return plain, driven, refused
+        row.units += 1
+        row.alone += min(alone)
+        row.driven += min(tree for tree, _ in driven)
+        row.own += min(own for _, own in driven)
+    return row
 
 
 def _commands(unit: TranslationUnit, level: Level, folder: Path) -> tuple[list[str], list[str]]:
@@ -118,12 +148,15 @@ def _driver() -> Iterator[str]:
     yield from (str(script),) if script.exists() else (sys.executable, "-I", "-S", str(program))
 
 
-def _cpu(argv: list[str], directory: Path, environment: dict[str, str]) -> tuple[float, int]:
-    """(user and system seconds of `argv` and all that it starts, its wait status); its talk is dropped."""
+def _cpu(argv: list[str], directory: Path, environment: dict[str, str]) -> tuple[float, float, int]:
+    """CPU seconds of `argv` with all that it starts, and of its own process; its wait status."""
     quiet = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
-    child = os.posix_spawnp("env", ["env", "-C", str(directory), *argv], environment, file_actions=quiet)
+    os.chdir(directory)
+    child = os.posix_spawnp(argv[0], argv, environment, file_actions=quiet)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    own = int(Path(f"/proc/{child}/schedstat").read_text().split()[0]) / 1e9
     _, status, usage = os.wait4(child, 0)
-    return usage.ru_utime + usage.ru_stime, status
+    return usage.ru_utime + usage.ru_stime, own, status
 
 
 if __name__ == "__main__":
