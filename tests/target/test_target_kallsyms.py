@@ -54,7 +54,7 @@ def test_symbols_at_one_address_keep_their_order() -> None:
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_.0123456789ABC$", min_size=1, max_size=60)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     names=st.lists(NAMES, min_size=1, max_size=60),
     steps=st.lists(st.integers(0, 4096), min_size=1, max_size=20),
@@ -72,7 +72,7 @@ def test_any_symbols_come_back(names: list[str], steps: list[int], kinds: str, o
     assert decoded(read_kallsyms(kallsyms(symbols, order, percpu=percpu), path="toy")) == symbols
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(cut=st.floats(0, 0.99), order=st.sampled_from(ORDERS))
 def test_cut_tables_are_refused(cut: float, order: str) -> None:
     data = sample(order)
@@ -82,7 +82,7 @@ def test_cut_tables_are_refused(cut: float, order: str) -> None:
         read_kallsyms(data[: int(whole * cut)], path="toy")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_changed_byte_is_noticed_or_changes_only_what_it_spells(data: st.DataObject) -> None:
     symbols = many_symbols()

@@ -29,6 +29,8 @@ class Placing:
     original: Original
     shipped: Shipped
     bases: dict[int, Spot] = field(default_factory=dict)
+    seen: dict[int, Spot] = field(default_factory=dict)
+    """Where symbols lie that the image does not name, by their first reference: row → spot."""
     _bodies: dict[tuple[int, Spot], Body | None] = field(default_factory=dict)
 
     def body(self, extent: Extent, spot: Spot) -> Body | None:

@@ -65,11 +65,11 @@ def _defined(placing: Placing, field: Field, section: int, meant: Spot) -> bool:
     expected = placing.spot_of(section, int(table.value[field.symbol]))
     if expected == meant:
         return True
-    if int(table.bind[field.symbol]) != c.STB_LOCAL:
-        return any(spot == meant for spot, _ in placing.shipped.named(table.names[field.symbol]))
-    # A local function whose neighbours have moved: where its own name is says as much.
     name = table.names[field.symbol]
-    return bool(name) and any(spot == meant for spot, _ in placing.shipped.named(name))
+    named = placing.shipped.named(name) if name else []
+    # Where neighbours have moved, a local symbol is known by its name only if no other object has one like it.
+    known = int(table.bind[field.symbol]) != c.STB_LOCAL or len(named) == 1
+    return known and any(spot == meant for spot, _ in named)
 
 
 def _elsewhere(placing: Placing, field: Field, section: int, meant: Spot) -> bool:
@@ -81,4 +81,9 @@ def _elsewhere(placing: Placing, field: Field, section: int, meant: Spot) -> boo
         return True
     if int(table.bind[field.symbol]) == c.STB_WEAK and meant[1] == 0:
         return True
-    return any(spot == meant for spot, _ in placing.shipped.named(name))
+    named = placing.shipped.named(name)
+    if not named and not placing.shipped.lists_data:
+        # Nothing tells where it is, but it is in one place and nothing else is there.
+        mine = placing.seen.setdefault(field.symbol, meant)
+        return mine == meant and list(placing.seen.values()).count(meant) == 1
+    return any(spot == meant for spot, _ in named)

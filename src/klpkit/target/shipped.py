@@ -20,6 +20,8 @@ from klpkit.target.vmlinux import Vmlinux
 Spot = tuple[str, int]
 
 _JUMP_ENTRY = 16
+# A kernel that lists its data lists more than one object of data for this many symbols.
+_DATA_SHARE = 50
 _ADDRESS = (1 << 64) - 1
 
 
@@ -55,6 +57,11 @@ class Shipped(ABC):
     @abstractmethod
     def traced(self) -> frozenset[Spot]:
         """The spots that `__mcount_loc` lists."""
+
+    @property
+    @abstractmethod
+    def lists_data(self) -> bool:
+        """Whether symbols of data are listed: kallsyms has them with `CONFIG_KALLSYMS_ALL` only."""
 
     @abstractmethod
     def describe(self, spot: Spot) -> str:
@@ -105,6 +112,12 @@ class Linked(Shipped):
     @cached_property
     def traced(self) -> frozenset[Spot]:
         return frozenset(("", place) for place in self._vmlinux.ftrace_locations)
+
+    @cached_property
+    def lists_data(self) -> bool:
+        # Without it a few boundary symbols (`__start_…`) are listed, and what is in code sections.
+        kinds = self._vmlinux.columns.kinds
+        return sum(kinds.count(kind) for kind in "dDbBrR") > len(kinds) // _DATA_SHARE
 
     def describe(self, spot: Spot) -> str:
         symbol = self._vmlinux.near(spot[1])
@@ -161,6 +174,10 @@ class InModule(Shipped):
     @cached_property
     def traced(self) -> frozenset[Spot]:
         return self._module.ftrace_locations
+
+    @property
+    def lists_data(self) -> bool:
+        return True
 
     def describe(self, spot: Spot) -> str:
         if spot[0].startswith("?"):
