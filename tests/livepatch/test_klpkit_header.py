@@ -10,6 +10,7 @@ import pytest
 from klpkit.elf import ElfObject
 from klpkit.livepatch import INCLUDE
 from klpkit.livepatch.annotations import read_annotations
+from klpkit.livepatch.convert import convert
 from klpkit.programs import run
 
 PLAIN = "struct klp_patch;\n"
@@ -91,3 +92,24 @@ def test_names_that_are_macros_are_not_expanded(tmp_path: Path) -> None:
     )
     module = compiled(tmp_path, PLAIN, source + "int use(void) { return f(); }\n")
     assert said(module) == {("ext4", "ext4", "linux", 0)}
+
+
+@pytest.mark.parametrize("target", ["aarch64", "powerpc64le", "s390x"])
+@pytest.mark.parametrize("kernel", [PLAIN, LISTED], ids=["plain", "listed"])
+def test_objects_of_other_architectures_are_converted(target: str, kernel: str, tmp_path: Path) -> None:
+    compiler = f"{target}-linux-gnu-gcc"
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    marked = '__attribute__((section(".modinfo"))) char mark[] = "livepatch=Y";\nchar *patched = "ext4";\n'
+    module = compiled(tmp_path, kernel, SOURCE + marked, compiler, "-fno-optimize-sibling-calls")
+    assert {each.reference.klp_symbol for each in convert(module)} == {
+        ".klp.sym.vmlinux.counter,1001",
+        ".klp.sym.ext4.helper,0",
+        ".klp.sym.ext4.clone.constprop.0.isra.0,2",
+    }
+    assert convert(ElfObject.read(_written(module, tmp_path))) == ()
+
+
+def _written(module: ElfObject, folder: Path) -> Path:
+    module.write(folder / "converted.o")
+    return folder / "converted.o"

@@ -11,6 +11,7 @@ from klp_samples import ALLOC_CODE, ARCHES, CALL_OFFSETS, X86, Arch, Sample, add
 
 from klpkit.elf import ElfFile, ElfObject
 from klpkit.elf import constants as c
+from klpkit.elf.arch import architecture
 from klpkit.errors import RefusedError
 from klpkit.livepatch.klprela import KlpReference, write_klp_relocations
 
@@ -71,8 +72,9 @@ def test_calls_and_pointers_move_to_klp_tables_of_their_sections(arch: Arch, tmp
     }
 
 
-def test_readelf_sees_what_the_kernels_documentation_shows(tmp_path: Path) -> None:
-    sample = Sample()
+@pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
+def test_readelf_sees_what_the_kernels_documentation_shows(arch: Arch, tmp_path: Path) -> None:
+    sample = Sample(arch)
     sample.call(sample.symbol("hidden"))
     write_klp_relocations(sample.module, [HIDDEN])
     sample.module.write(tmp_path / "patch.ko")
@@ -86,8 +88,11 @@ def test_readelf_sees_what_the_kernels_documentation_shows(tmp_path: Path) -> No
     assert elf.sections.type[int(link)] == c.SHT_SYMTAB
     (symbol,) = (line for line in text.splitlines() if line.endswith(".klp.sym.vmlinux.hidden,0"))
     assert "GLOBAL DEFAULT OS [0xff20]" in symbol
-    (relocation,) = (line for line in text.splitlines() if ".klp.sym.vmlinux.hidden,0 - 4" in line)
-    assert "R_X86_64_PLT32" in relocation
+    addend = f"{'-' if arch.addend < 0 else '+'} {abs(arch.addend)}"
+    (relocation,) = (line for line in text.splitlines() if f".klp.sym.vmlinux.hidden,0 {addend}" in line)
+    facts = architecture(arch.machine, arch.order)
+    assert facts is not None
+    assert f" {facts.relocations[arch.call].name} " in relocation
 
 
 def test_writing_twice_changes_nothing() -> None:
@@ -255,3 +260,17 @@ def test_tables_without_addends_are_refused() -> None:
     sample.text.relocations[0].explicit = False
     with pytest.raises(RefusedError, match="klp-relocation-kind"):
         write_klp_relocations(sample.module, [HIDDEN])
+
+
+@pytest.mark.parametrize(("section", "late"), [(".rodata", True), (".data..ro_after_init", True), (".toc", False)])
+def test_ppc_read_only_data_can_not_wait_for_a_module(section: str, late: bool) -> None:
+    for arch, refused in ((PPC, late), (X86, False)):
+        sample = Sample(arch)
+        flags = c.SHF_ALLOC if section == ".rodata" else c.SHF_ALLOC | c.SHF_WRITE
+        sample.refer(sample.section(section, flags, bytes(8)), 0, sample.symbol("hidden"), arch.pointer)
+        if refused:
+            with pytest.raises(RefusedError, match="late-relocation"):
+                write_klp_relocations(sample.module, [of_module()])
+        else:
+            write_klp_relocations(sample.module, [of_module()])
+            assert f".klp.rela.ext4{section}" in tables(sample.module, section)

@@ -53,6 +53,10 @@ APPLIED: dict[int, frozenset[str]] = {
 _PPC_CALL = "R_PPC64_REL24"
 _PPC_LINK = 1
 
+# ppc64's loader stores other kinds plainly, which faults once memory is read-only.
+_PPC_PATCHED = frozenset(("R_PPC64_REL24", "R_PPC64_REL24_NOTOC"))
+_SEALED = ".data..ro_after_init"
+
 # Keys of these tables are looked up when the module loads; a key of another module is still unknown then.
 KEY_TABLES = ("__jump_table", ".static_call_sites", ".static_call_tramp_key")
 _READ_AT_LOAD = frozenset((Role.SITES, Role.PIECES, Role.REGISTRY, Role.INFORMATION, Role.UNKNOWN))
@@ -73,3 +77,10 @@ def lost_toc(kind: str, data: bytes, offset: int, machine: int) -> bool:
         return False
     word = int.from_bytes(data[offset : offset + 4], "little")
     return not word & _PPC_LINK
+
+
+def faults_late(kind: str, machine: int, name: str, flags: int) -> bool:
+    """Whether the loader would write to read-only memory once the live patch itself is loaded."""
+    if machine != c.EM_PPC64 or kind in _PPC_PATCHED:
+        return False
+    return not flags & c.SHF_WRITE or name.startswith(_SEALED)

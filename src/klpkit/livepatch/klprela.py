@@ -198,10 +198,10 @@ def _check(module: ElfObject, move: _Move) -> None:
             hint='add `__attribute__((optimize("-fno-optimize-sibling-calls")))` to the calling function',
         )
     if reference.applied_with != VMLINUX:
-        _check_late(section, place)
+        _check_late(section, kind.name, module.machine, place)
 
 
-def _check_late(section: ObjSection, place: str) -> None:
+def _check_late(section: ObjSection, kind: str, machine: int, place: str) -> None:
     """`RefusedError` for a section that the kernel is done with when the patched module is loaded."""
     slug = klpkinds.too_late(section.name, section.type, section.flags)
     if slug == "module-key":
@@ -221,6 +221,12 @@ def _check_late(section: ObjSection, place: str) -> None:
             "late-relocation",
             f"{place}, and the kernel reads {section.name} before the symbols of the module are known",
             hint="move the reference into a function or ordinary data",
+        )
+    if klpkinds.faults_late(kind, machine, section.name, section.flags):
+        raise RefusedError(
+            "late-relocation",
+            f"{place}, and {section.name} is read-only when the module is loaded",
+            hint="keep the address in a variable, or set it in a callback",
         )
 
 
