@@ -14,8 +14,6 @@ from klpkit.records.model import Ints
 
 _Members = npt.NDArray[np.uint32]
 
-MEMBERS_MAX = 100_000_000
-
 
 class Unions:
     """Closures one after another in the order in which they become known."""

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from klpkit.impact._order import condense
-from klpkit.impact._unions import MEMBERS_MAX, Unions
 from klpkit.impact.graph import Graph, Longs
 from klpkit.records.model import Ints
 
 CHAINS_MAX = 1000
+MEMBERS_MAX = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +153,10 @@ def closure_all(graph: Graph, *, limit: int = MEMBERS_MAX) -> Closures:
     Groups are taken from those without users upwards, all of one height together: the closure of a group is
     itself and the union of its users' closures, which are known by then.
     """
+    # A question about one function, which a person waits for, does without these.
+    from klpkit.impact._order import condense
+    from klpkit.impact._unions import Unions
+
     condensed = condense(graph)
     pool = Unions(condensed, limit)
     for groups in condensed.levels():

@@ -29,4 +29,5 @@ def __getattr__(name: str) -> Any:
 
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_module("klpkit.records._numpy")
     return getattr(import_module(_HOMES[name]), name)
