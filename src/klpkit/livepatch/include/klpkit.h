@@ -47,4 +47,32 @@
 
 #endif
 
+/* ---- Callbacks: what is to happen when the patch goes into an object, or comes out of it. ---- */
+
+/*
+ * static int limit_pre_patch(struct klp_object *object) { ... return 0; }
+ * KLPKIT_PRE_PATCH(vmlinux, limit_pre_patch);
+ *
+ * In the patched source, outside of functions; `klpkit build` finds them there.  The object is vmlinux, or a module
+ * spelled with underscores, and has at most one callback of each kind.  What the patch must remember for each
+ * instance of a structure, which can't grow, belongs into a shadow variable: klp_shadow_get_or_alloc(),
+ * klp_shadow_get(), klp_shadow_free_all().
+ */
+#define KLPKIT_CALLBACK(returns, member, object, function) \
+	static returns (*const klpkit_##member##_##object)(struct klp_object *) \
+		__attribute__((__used__, __section__(".klp.callbacks." #member "." #object))) = function
+
+/* Before the object is patched; an error keeps the patch, or the module, from loading. */
+#define KLPKIT_PRE_PATCH(object, function) \
+	KLPKIT_CALLBACK(int, pre_patch, object, function)
+/* After the last task has come over to the patched functions. */
+#define KLPKIT_POST_PATCH(object, function) \
+	KLPKIT_CALLBACK(void, post_patch, object, function)
+/* Before the object's functions are taken out. */
+#define KLPKIT_PRE_UNPATCH(object, function) \
+	KLPKIT_CALLBACK(void, pre_unpatch, object, function)
+/* After the last task has gone back to the original functions. */
+#define KLPKIT_POST_UNPATCH(object, function) \
+	KLPKIT_CALLBACK(void, post_unpatch, object, function)
+
 #endif /* KLPKIT_H */
