@@ -1,5 +1,9 @@
 """Two objects → what changed, and whether a live patch can carry it.
 
+- `diff_files`, `diff_elf`: everything, as an `ObjectDiff` with verdict, reasons and obstacles.
+- `code_changes`: only which functions' code differs, references resolved, as `CodeChanges`.
+- `comparison`: the raw rows behind both, for callers that need entities and references.
+
 `klpkit.diff.model` has the records, `docs/explanation/diff-evidence.md` the reasoning.
 """
 
@@ -10,6 +14,7 @@ from typing import Any
 
 __all__ = [
     "Cause",
+    "CodeChanges",
     "Data",
     "Function",
     "MovedLine",
@@ -18,12 +23,13 @@ __all__ = [
     "Reason",
     "Status",
     "Verdict",
+    "code_changes",
     "comparison",
     "diff_elf",
     "diff_files",
 ]
 
-_HOMES = dict.fromkeys(("comparison", "diff_elf", "diff_files"), "engine")
+_HOMES = dict.fromkeys(("code_changes", "comparison", "diff_elf", "diff_files"), "engine")
 
 
 def __getattr__(name: str) -> Any:

@@ -61,10 +61,20 @@ def _moved_in_code(result: Comparison) -> list[MovedLine]:
                 break
             explained += found
         else:
+            if not _own_lines(result, row, explained):
+                continue
             del result.causes[row]
             name = both.name_of(row)
             moved += [MovedLine(name, line.before, line.after, line.evidence) for line in explained]
     return moved
+
+
+def _own_lines(result: Comparison, row: int, moved: list[MovedLine]) -> bool:
+    if not (result.both.original.has_lines or result.both.patched.has_lines):
+        return True
+    from klpkit.diff.sourcelines import own_lines
+
+    return own_lines(result, row, moved)
 
 
 def _explained(result: Comparison, origin: int) -> list[MovedLine] | None:

@@ -12,7 +12,7 @@ from klpkit.diff.compare import Comparison, compare
 from klpkit.diff.correlate import correlate
 from klpkit.diff.equal import function_count, same_objects
 from klpkit.diff.load import load
-from klpkit.diff.model import ObjectDiff, Status, Verdict
+from klpkit.diff.model import CodeChanges, ObjectDiff, Status, Verdict
 from klpkit.diff.pool import Pool
 from klpkit.diff.union import union
 from klpkit.elf import ElfFile
@@ -36,25 +36,60 @@ def diff_files(
     `dumps` are the clone dumps of both sides, or their folders, where they don't lie beside the objects; they only
     add reasons.  `FormatError` for broken files, `RefusedError` for objects that can't be compared.
     """
-    diff = diff_elf(ElfFile.open(original), ElfFile.open(patched), symbol_owners=symbol_owners)
-    return _with_bodies(diff, original, patched, dumps)
-
-
-def _with_bodies(diff: ObjectDiff, original: Path | str, patched: Path | str, dumps: DumpPaths) -> ObjectDiff:
-    if not diff.changed:
-        return diff
-    from klpkit.diff.bodies import with_bodies
-
-    return with_bodies(diff, Path(original), Path(patched), dumps)
+    diff, result = _answered(ElfFile.open(original), ElfFile.open(patched), symbol_owners)
+    return _explained(diff, result, dumps, original, patched)
 
 
 def diff_elf(original: ElfFile, patched: ElfFile, *, symbol_owners: Mapping[str, str] | None = None) -> ObjectDiff:
-    """`diff_files` for files that are open already."""
+    """`diff_files` for files that are open already; clone dumps are not looked for."""
+    diff, result = _answered(original, patched, symbol_owners)
+    return _explained(diff, result)
+
+
+def code_changes(original: ElfFile, patched: ElfFile) -> CodeChanges:
+    """Which functions' code differs between two objects, references resolved; nothing is said of live patches.
+
+    This is `diff_elf` without data, obstacles and reasons: for callers that compare two compilations.
+    """
+    diff, _ = _answered(original, patched, None)
+    changed, new, gone = (
+        tuple(function for function in diff.functions if function.status is status)
+        for status in (Status.CHANGED, Status.NEW, Status.GONE)
+    )
+    return CodeChanges(changed, new, gone, moved=tuple(sorted({line.where for line in diff.moved})))
+
+
+def _answered(
+    original: ElfFile, patched: ElfFile, symbol_owners: Mapping[str, str] | None
+) -> tuple[ObjectDiff, Comparison | None]:
+    """The answer, and what it comes from; None where both objects are equal."""
     if _equal(original, patched):
-        return _unchanged(original, patched)
+        return _unchanged(original, patched), None
     result = comparison(original, patched)
     result.symbol_owners = symbol_owners or {}
-    return answer(result)
+    return answer(result), result
+
+
+def _explained(
+    diff: ObjectDiff,
+    result: Comparison | None,
+    dumps: DumpPaths = (None, None),
+    original: Path | str = "",
+    patched: Path | str = "",
+) -> ObjectDiff:
+    """`diff` with more reasons: from clone dumps of both sides, or else from line tables."""
+    if not diff.changed or result is None:
+        return diff
+    told = diff
+    if original and patched:
+        from klpkit.diff.bodies import with_bodies
+
+        told = with_bodies(diff, Path(original), Path(patched), dumps)
+    if told.functions == diff.functions and result.both.original.has_lines:
+        from klpkit.diff.sourcelines import with_lines
+
+        told = with_lines(told, result)
+    return told
 
 
 def _equal(original: ElfFile, patched: ElfFile) -> bool:
@@ -115,12 +150,9 @@ def diff_with_instructions(
     """`diff_files`, and for each changed function both versions side by side."""
     from klpkit.diff.instructions import side_by_side
 
-    files = ElfFile.open(original), ElfFile.open(patched)
-    if _equal(*files):
-        return _unchanged(*files), {}
-    result = comparison(*files)
-    result.symbol_owners = symbol_owners or {}
-    diff = answer(result)
+    diff, result = _answered(ElfFile.open(original), ElfFile.open(patched), symbol_owners)
+    if result is None:
+        return diff, {}
     both, views = result.both, {}
     changed = {function.name for function in diff.functions if function.status is Status.CHANGED}
     for row in result.causes:
@@ -128,4 +160,4 @@ def diff_with_instructions(
         name = both.name_of(row)
         if row < both.split and partner >= 0 and name in changed:
             views[name] = side_by_side(both.original, row, both.patched, partner - both.split)
-    return _with_bodies(diff, original, patched, dumps), views
+    return _explained(diff, result, dumps, original, patched), views

@@ -13,6 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from klpkit.diff.linetable import LineTable
 from klpkit.diff.pool import Ints, Mask, among
 from klpkit.elf import ElfFile
 from klpkit.elf.arch import Architecture
@@ -157,6 +158,19 @@ class Graph:
         """The bytes of a defined entity as they count in a comparison: what became a reference is zero."""
         start, end = int(self.entities.start[entity]), int(self.entities.end[entity])
         return self.compared[start:end] if end <= self.flat.stored else b""
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether the object says which source lines its code comes from."""
+        return bool(self.elf.sections.find(".debug_line"))
+
+    @property
+    def lines(self) -> LineTable:
+        """The object's line table, read as far as it is asked."""
+        found = self._cache.get("lines")
+        if not isinstance(found, LineTable):
+            found = self._cache["lines"] = LineTable(self.elf)
+        return found
 
     def section_name(self, entity: int) -> str:
         return self.elf.sections.names[int(self.entities.section[entity])]

@@ -44,7 +44,9 @@ class Cause(StrEnum):
     BODY = "body"
     """It inlines or clones another function that changed, or no longer does; from clone dumps."""
     SOURCE = "source"
-    """Its source text differs; from clone dumps and both source trees."""
+    """Its source text differs; from clone dumps or line tables, and both source trees."""
+    LINES = "lines"
+    """It has more or fewer source lines, or where its code begins to differ; from line tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,23 @@ class Function:
     offset: int = -1
     file: str = ""
     aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CodeChanges:
+    """The functions whose code differs between two objects, each in order of name.
+
+    `changed` are on both sides (`name` the original's, `patched_name` the other's), `new` and `gone` on one.
+    `moved` are the names of functions that are equal but for line numbers.
+    """
+
+    changed: tuple[Function, ...]
+    new: tuple[Function, ...]
+    gone: tuple[Function, ...]
+    moved: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.new or self.gone)
 
 
 @dataclass(frozen=True, slots=True)
