@@ -71,7 +71,7 @@ def too_late(name: str, kind: int, flags: int) -> str:
     return "late-relocation" if role(name, kind, flags) in _READ_AT_LOAD else ""
 
 
-def lost_toc(kind: str, data: bytes, offset: int, machine: int) -> bool:
+def lost_toc(kind: str, data: bytes | bytearray, offset: int, machine: int) -> bool:
     """Whether a relocation of ppc64 is a jump to another module's code that leaves no way to restore r2."""
     if machine != c.EM_PPC64 or kind != _PPC_CALL:
         return False

@@ -191,7 +191,7 @@ def _check(module: ElfObject, move: _Move) -> None:
             f"{facts.name if facts else f'machine {module.machine}'} does not apply to klp symbols",
             hint="declare the symbol `extern` without hidden visibility, and compile with the kernel's own flags",
         )
-    if klpkinds.lost_toc(kind.name, bytes(section.data), entry.offset, module.machine):
+    if klpkinds.lost_toc(kind.name, section.data, entry.offset, module.machine):
         raise RefusedError(
             "sibling-call",
             f"{place} by a branch that does not come back to restore the TOC pointer",
