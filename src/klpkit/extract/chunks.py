@@ -1,0 +1,191 @@
+"""The source as it was written, cut where the expanded text has its top-level items.
+
+A chunk is a range of whole lines that can be copied verbatim: the items on it, whatever the raw text says belongs
+to them, conditionals that reach into it, and the comment right above.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from klpkit.build.csource import definitions
+from klpkit.extract.items import Item, Name, items
+from klpkit.extract.preprocessed import Macro, Preprocessed
+
+_DIRECTIVE = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
+_COMMENT = re.compile(r"\s*(/\*|\*|//)")
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Source lines `first` to `last` (from 1, both included), with the comment above, and the items on them."""
+
+    first: int
+    last: int
+    text: str
+    items: list[Item]
+    header: str = ""
+    """The header that the chunk was taken from; it comes right after the includes."""
+
+    @property
+    def declares(self) -> list[Name]:
+        return [name for item in self.items for name in item.declares]
+
+
+class Source:
+    """The local files of a unit as one text: its chunks by what they declare, and its macros.
+
+    Line numbers here count through all local files, in the order of `Preprocessed.local`.
+    """
+
+    def __init__(self, found: Preprocessed, read: Callable[[str], str]) -> None:
+        """`read` returns the text of a file, spelled as the preprocessor does."""
+        self.found, self.read = found, read
+        self.lines: list[str] = []
+        self.offsets: dict[str, int] = {}
+        self.by_name: dict[str, list[tuple[Chunk, Name]]] = defaultdict(list)
+        for file in found.local:
+            self.offsets[file] = len(self.lines)
+            self.lines += read(file).split("\n")
+        expanded = [
+            (line + self.offsets[file], text)
+            for file in found.local
+            for line, text in found.expanded.get(file, ())
+        ]
+        self.chunks = _chunks(items(expanded), self.lines)
+        for chunk in self.chunks:
+            self._index(chunk)
+        self.macros = {
+            name: own
+            for name, all_of_it in found.macros.items()
+            if (own := [macro for macro in all_of_it if macro.file in self.offsets])
+        }
+
+    def declared(self, name: str, kinds: Iterable[str]) -> list[Chunk]:
+        """The chunks that declare `name` as one of `kinds`."""
+        return [chunk for chunk, declared in self.by_name.get(name, ()) if declared.kind in kinds]
+
+    def adopt(self, name: str) -> bool:
+        """Take in the function `name` from the header that defines it; False where none does."""
+        word = re.compile(rf"\b{re.escape(name)}\s*\(")
+        for file, expanded in self.found.expanded.items():
+            if file in self.offsets or not any(word.search(text) for _, text in expanded):
+                continue
+            for item in items(expanded):
+                if Name(name, "function") in item.declares:
+                    self._adopt(file, item.first, item.last)
+                    return True
+        return False
+
+    def _adopt(self, file: str, first: int, last: int) -> None:
+        """Append the lines of `file` and keep only the chunk that lies on `first` to `last`."""
+        offset = len(self.lines)
+        self.offsets[file] = offset
+        self.lines += self.read(file).split("\n")
+        numbered = [(line + offset, text) for line, text in self.found.expanded[file]]
+        for chunk in _chunks(items(numbered), self.lines, offset):
+            if chunk.first <= first + offset and last + offset <= chunk.last:
+                chunk.header = file
+                self.chunks.append(chunk)
+                self._index(chunk)
+
+    def _index(self, chunk: Chunk) -> None:
+        for name in chunk.declares:
+            self.by_name[name.text].append((chunk, name))
+
+    def place(self, file: str, line: int) -> int:
+        """The line of this text that is `line` of the local `file`."""
+        return self.offsets[file] + line
+
+    def macro_text(self, macro: Macro) -> str:
+        """The definition as it was written, its continued lines and the comment above included."""
+        line = self.place(macro.file, macro.line)
+        return "\n".join(self.lines[_comment_above(self.lines, line) - 1 : self._macro_end(line)])
+
+    def _macro_end(self, line: int) -> int:
+        while line < len(self.lines) and self.lines[line - 1].endswith("\\"):
+            line += 1
+        return line
+
+
+def _chunks(known: list[Item], lines: Sequence[str], offset: int = 0) -> list[Chunk]:
+    """The chunks of the lines after `offset`, which is added to what is read from the text alone."""
+    ranges = [(item.first, item.last) for item in known]
+    starts = sorted(ranges)
+    ranges += [
+        (raw.first + offset, raw.last + offset)
+        for raw in definitions("\n".join(lines[offset:]))
+        if raw.kind != "macro" and _touches(starts, raw.first + offset, raw.last + offset)
+    ]
+    merged = _merged(ranges)
+    groups = list(_conditionals(lines))
+    for _ in range(2):  # a group may reach into another chunk's group
+        merged = _merged([_with_groups(first, last, groups) for first, last in merged])
+    chunks = [Chunk(first, last, "", []) for first, last in merged]
+    place = 0
+    for item in sorted(known, key=lambda item: item.first):
+        while chunks[place].last < item.first:
+            place += 1
+        chunks[place].items.append(item)
+    for chunk in chunks:
+        chunk.text = "\n".join(lines[_comment_above(lines, chunk.first) - 1 : chunk.last])
+    return chunks
+
+
+def _touches(starts: Sequence[tuple[int, int]], first: int, last: int) -> bool:
+    """Whether an item begins on the lines `first` to `last`."""
+    from bisect import bisect_left
+
+    place = bisect_left(starts, (first, 0))
+    return place < len(starts) and starts[place][0] <= last
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges that share a line joined into one."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
+
+
+def _conditionals(lines: Sequence[str]) -> Iterator[list[int]]:
+    """Each conditional as the lines of its directives, from `#if` to `#endif`."""
+    opened: list[list[int]] = []
+    for number, line in enumerate(lines, 1):
+        if not (directive := _DIRECTIVE.match(line)):
+            continue
+        if directive[1] in ("if", "ifdef", "ifndef"):
+            opened.append([number])
+        elif opened:
+            opened[-1].append(number)
+            if directive[1] == "endif":
+                yield opened.pop()
+
+
+def _with_groups(first: int, last: int, groups: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """The range, grown over every conditional of which it holds some directives and not all."""
+    for group in groups:
+        inside = sum(first <= line <= last for line in group)
+        if 0 < inside < len(group):
+            first, last = min(first, group[0]), max(last, group[-1])
+    return first, last
+
+
+def _comment_above(lines: Sequence[str], first: int) -> int:
+    """The line where the comment that ends right above `first` begins; `first` where there is none."""
+    line = first - 1
+    if line < 1 or not _COMMENT.match(lines[line - 1]):
+        return first
+    if lines[line - 1].rstrip().endswith("*/"):
+        while line > 1 and "/*" not in lines[line - 1]:
+            line -= 1
+        return line if _COMMENT.match(lines[line - 1]) else first
+    while line > 1 and lines[line - 2].lstrip().startswith("//"):
+        line -= 1
+    return line if lines[line - 1].lstrip().startswith("//") else first

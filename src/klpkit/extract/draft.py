@@ -1,0 +1,143 @@
+"""The draft as text: what the plan keeps, in the order of the source, under names that don't clash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
+
+from klpkit.errors import RefusedError
+from klpkit.extract.chunks import Source
+from klpkit.extract.closure import Kept, Mode, Plan
+from klpkit.extract.items import Item, Name
+from klpkit.extract.preprocessed import Include
+from klpkit.extract.statics import StaticLocal, static_locals, without_static_locals
+from klpkit.extract.syscalls import call_of, copied_call, copied_name
+from klpkit.extract.text import joined, prototype, renamed, without_static
+
+PREFIX = "klpp_"
+# Macros that make a header define what its users only declare: one kernel has room for one of these.
+_DEFINING = frozenset({"CREATE_TRACE_POINTS"})
+
+
+@dataclass(slots=True)
+class Draft:
+    """The body of the C file.
+
+    `functions` maps the patched functions to their names in the draft, `symbols` names of the draft to the
+    kernel's symbols where they differ: static local variables.
+    """
+
+    functions: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    symbols: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines).strip("\n") + "\n"
+
+
+class StaticSymbols(Protocol):
+    """Which symbol a function's static variable has."""
+
+    def static_local(self, function: str, name: str) -> str | None:
+        """The symbol; None where it can't be told."""
+
+
+def write_draft(source: Source, plan: Plan, includes: Sequence[Include], statics: StaticSymbols) -> Draft:
+    """Put everything together.  Raises `RefusedError` for a variable that can't be declared without its value."""
+    return _Writer(source, plan, statics).write(includes)
+
+
+class _Writer:
+    def __init__(self, source: Source, plan: Plan, statics: StaticSymbols) -> None:
+        self.source, self.plan, self.statics = source, plan, statics
+        self.names = {name: PREFIX + name for name in plan.patched}
+        self.draft = Draft()
+
+    def write(self, includes: Sequence[Include]) -> Draft:
+        pieces = [*self._includes(includes), *self._macros()]
+        after_includes = max((line for line, _ in self._includes(includes)), default=0) + 0.5
+        pieces += [
+            (after_includes if kept.chunk.header else kept.chunk.first, renamed(self._text(kept), self.names))
+            for kept in self.plan.kept.values()
+        ]
+        before = ""
+        for _, text in sorted(piece for piece in pieces if piece[1]):
+            if before and not _stick_together(before, text):
+                self.draft.lines.append("")
+            self.draft.lines += text.split("\n")
+            before = text
+        return self.draft
+
+    def _includes(self, includes: Sequence[Include]) -> Iterator[tuple[float, str]]:
+        for include in includes:
+            line = self.source.place(include.origin, include.line)
+            yield line, self.source.lines[line - 1].strip()
+
+    def _macros(self) -> Iterator[tuple[float, str]]:
+        for name, definitions in self.plan.macros.items():
+            if name not in _DEFINING:
+                for macro in definitions:
+                    text = renamed(self.source.macro_text(macro), self.names)
+                    yield self.source.place(macro.file, macro.line), text
+
+    def _text(self, kept: Kept) -> str:
+        """What of a chunk the draft takes."""
+        if kept.verbatim:
+            return self._functions(kept)
+        parts = []
+        for item in kept.chunk.items:
+            wanted = [name for name in item.declares if name.text in kept.modes]
+            referenced = [name for name in wanted if kept.modes[name.text] is Mode.REFERENCED]
+            parts += [prototype(kept.chunk.text, name.text) or _declaration(item, name) for name in referenced]
+            if wanted and not referenced:
+                parts.append(joined(item.tokens))
+        return "\n".join(dict.fromkeys(parts))
+
+    def _functions(self, kept: Kept) -> str:
+        """The chunk's own text; static local variables of its functions are the running kernel's."""
+        text, before = kept.chunk.text, []
+        patched = [name for name, mode in kept.modes.items() if mode is Mode.PATCHED]
+        call = call_of(text)
+        if patched and not call and any(not re.search(rf"\b{re.escape(name)}\b", text) for name in patched):
+            text = "\n\n".join(joined(item.tokens) for item in kept.chunk.items)  # a macro makes the name
+        for item in kept.chunk.items:
+            for name in item.declares:
+                if name.kind == "function":
+                    found = [local for local in static_locals(item, name.text) if self._known(local)]
+                    text = without_static_locals(text, found)
+                    before += [local.declaration for local in found]
+        for function in patched:
+            text = without_static(text, function)
+            self.draft.functions[function] = copied_name(function, call, PREFIX) if call else PREFIX + function
+        text = copied_call(text, PREFIX) if patched and call else text
+        return "\n".join([*before, *([""] if before else []), text])
+
+    def _known(self, local: StaticLocal) -> bool:
+        """Note the symbol of a static variable; one that the kernel does not have is copied: it never changes."""
+        symbol = self.statics.static_local(local.function, local.name)
+        if symbol is not None:
+            self.draft.symbols[local.alias] = symbol
+        return symbol is not None
+
+
+def _stick_together(before: str, text: str) -> bool:
+    """Whether two pieces stand without a blank line between them: single lines of one kind."""
+    if "\n" in before or "\n" in text:
+        return False
+    return before.split()[0] == text.split()[0]
+
+
+def _declaration(item: Item, name: Name) -> str:
+    """A declaration from expanded tokens, where the source's own text holds none."""
+    head = [token for token in item.head if token not in ("static", "inline", "extern", "typedef", ";")]
+    if ("[", "]") in pairwise(head):
+        raise RefusedError(
+            "array-of-unknown-size",
+            f"{name.text} is an array whose size only its initialiser tells",
+            hint="give the array a size in the draft by hand",
+        )
+    return f"extern {joined(head)};"

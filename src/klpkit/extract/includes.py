@@ -1,0 +1,60 @@
+"""Which of the source's includes a draft needs: those that first bring in something that the draft names.
+
+A name's declaration comes before its uses, so its first appearance in the unit's text is the declaration, a tag's
+the one with the body.  That can name an include too few (a header that works by side effects): the draft is
+compiled, and gets all includes where it does not compile or its code differs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from klpkit.extract.items import Item
+from klpkit.extract.preprocessed import Include, Preprocessed
+
+_WORD = re.compile(r"[A-Za-z_$][\w$]*")
+_TYPE_WORDS_LIST = """
+    int char long short unsigned signed void float double _Bool const volatile
+"""
+_TYPE_WORDS = frozenset(_TYPE_WORDS_LIST.split())
+_NO_TYPE_LIST = """
+    return goto else case sizeof typeof do break continue struct union enum
+"""
+_NO_TYPE = frozenset(_NO_TYPE_LIST.split())
+
+
+def needed_includes(found: Preprocessed, names: set[str], tags: set[str], items: Sequence[Item]) -> list[Include]:
+    """The includes of `found` that something in `names` or `tags` comes from, in their order."""
+    wanted = names - _locals(items)
+    files = _macro_files(found, wanted)
+    wanted -= {name for name in wanted if name in found.macros}
+    bodies = {tag: re.compile(rf"\b(?:struct|union|enum)\s+{re.escape(tag)}\b[^;,()=*]*\{{") for tag in tags}
+    for include in found.includes:
+        for file in include.files:
+            text = "\n".join(line for _, line in found.expanded.get(file, ()))
+            words = set(_WORD.findall(text))
+            if here := wanted & words:
+                files.add(file)
+                wanted -= here
+            for tag in [tag for tag in bodies if tag in words and bodies[tag].search(text)]:
+                files.add(file)
+                del bodies[tag]
+    return [include for include in found.includes if not files.isdisjoint(include.files)]
+
+
+def _macro_files(found: Preprocessed, names: Iterable[str]) -> set[str]:
+    """The files where the macros among `names` are defined."""
+    return {macro.file for name in names for macro in found.macros.get(name, ())}
+
+
+def _locals(items: Sequence[Item]) -> set[str]:
+    """Names that the items' functions declare for themselves: parameters, and variables in their bodies."""
+    found = set()
+    for item in items:
+        for before, name, after in zip(item.tokens, item.tokens[1:], item.tokens[2:], strict=False):
+            if after not in ("=", ";", ",", ")", "[") or not _WORD.match(name):
+                continue
+            if before in _TYPE_WORDS or before == "*" or (_WORD.match(before) and before not in _NO_TYPE):
+                found.add(name)
+    return found

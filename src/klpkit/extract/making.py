@@ -1,0 +1,121 @@
+"""One unit's draft from start to end: read, close, write, compile, annotate, compile again as it will be built.
+
+The draft that is handed over has been compiled with the unit's own flags, and every symbol that it leaves
+undefined is accounted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from klpkit.build.command import TranslationUnit
+from klpkit.build.replays import replay
+from klpkit.elf import ElfFile
+from klpkit.extract.chunks import Source
+from klpkit.extract.closure import Mode, Plan, plan
+from klpkit.extract.draft import Draft, write_draft
+from klpkit.extract.includes import needed_includes
+from klpkit.extract.items import Item
+from klpkit.extract.preprocessed import preprocess
+from klpkit.extract.references import Kernel, Reference, annotation_lines, references
+from klpkit.extract.running import CompiledOriginal
+from klpkit.programs import ProgramFailedError
+
+# The draft's functions have no prototypes in any header, and keep names for a person, not for users.
+QUIET = ("-Wno-missing-prototypes", "-Wno-missing-declarations", "-Wno-unused-function", "-Wno-unused-variable")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDraft:
+    """A finished draft.
+
+    `functions` maps names of the source to those of the draft; `text` is the C file without its header comment.
+    `object` is the draft compiled with the unit's flags before annotation, for comparison with the kernel's code.
+    """
+
+    unit: TranslationUnit
+    home: str
+    functions: Mapping[str, str]
+    text: str
+    references: tuple[Reference, ...]
+    copied: tuple[str, ...]
+    object: Path
+    all_includes: bool
+
+
+def draft_unit(
+    unit: TranslationUnit,
+    functions: Sequence[str],
+    original: Path,
+    kernel: Kernel,
+    work: Path,
+    *,
+    home: str,
+    uncallable: Collection[str] = (),
+) -> UnitDraft:
+    """Extract `functions` of `unit`, whose compiled object is `original`, in the folder `work`.
+
+    `uncallable` are functions of the unit that new code must not call under their plain names.  Raises
+    `RefusedError` where something can't be taken in or is nowhere in the kernel, and `ProgramFailedError` where
+    even the draft with all includes does not compile.
+    """
+    found = preprocess(unit)
+    source = Source(found, lambda file: (unit.directory / file).read_text(errors="surrogateescape"))
+    running = CompiledOriginal(unit, original, uncallable)
+    closed = plan(source, functions, running)
+    few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
+    for includes in (few, found.includes):
+        draft = write_draft(source, closed, includes, running)
+        try:
+            compiled = _compile(unit, draft, work)
+            break
+        except ProgramFailedError:
+            if includes is found.includes:
+                raise
+    undefined = references(ElfFile.open(compiled), kernel, draft.symbols)
+    return UnitDraft(
+        unit,
+        home,
+        draft.functions,
+        _annotated(draft, undefined, home),
+        tuple(undefined),
+        tuple(_copied(closed)),
+        compiled,
+        includes is found.includes,
+    )
+
+
+def _compile(unit: TranslationUnit, draft: Draft, work: Path) -> Path:
+    """The draft as the unit's own command compiles it."""
+    path = work / f"{unit.source.stem}.c"
+    path.write_text(draft.text, errors="surrogateescape")
+    flags = ("-iquote", str(unit.source.parent), *QUIET)
+    return replay(unit, workdir=work, source=path, extra=flags, output=f"{unit.source.stem}.o").object
+
+
+def _annotated(draft: Draft, found: Sequence[Reference], home: str) -> str:
+    """The draft's text with its annotations after the includes that declare what they name."""
+    lines = annotation_lines(found, home)
+    if not lines:
+        return draft.text
+    return "\n".join([draft.text.rstrip("\n"), "", "#include <klpkit.h>", *lines, ""])
+
+
+def _items(closed: Plan) -> Iterator[Item]:
+    for kept in closed.kept.values():
+        yield from kept.chunk.items
+
+
+def _tags(closed: Plan) -> set[str]:
+    return set().union(*(item.tags for item in _items(closed)))
+
+
+def _copied(closed: Plan) -> Iterator[str]:
+    """The functions that came along because the running kernel has no code to call for them."""
+    for kept in closed.kept.values():
+        for item in kept.chunk.items:
+            for name in item.declares:
+                if name.kind == "function" and kept.modes.get(name.text) is Mode.COPIED:
+                    yield name.text

@@ -1,0 +1,104 @@
+"""Static local variables of copied functions: the running kernel's are used, so that their values live on.
+
+A compiler names them `NAME.NUMBER`; which one belongs to a function is read from the function's own code in the
+compiled original.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from klpkit.build.csource import lexemes
+from klpkit.extract.items import Item
+from klpkit.extract.text import joined, renamed
+
+_OPEN, _CLOSE = "([{", ")]}"
+# What the compiler makes once for each function, and macros once for each use: a copy has its own.
+_UNNAMED = re.compile(r"_rs|__\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class StaticLocal:
+    """A static variable inside a function: its name there, and its declaration under the name `alias`."""
+
+    function: str
+    name: str
+    declaration: str
+
+    @property
+    def alias(self) -> str:
+        return f"klpp_{self.function}_{self.name}"
+
+
+def static_locals(item: Item, function: str) -> Iterator[StaticLocal]:
+    """The static variables that the text of `item`'s function names; constants and those of macros left out."""
+    for declaration in _declarations(item.tokens):
+        head = declaration[: declaration.index("=")] if "=" in declaration else declaration
+        words = [index for index, token in enumerate(head) if re.match(r"[A-Za-z_]\w*$", token)]
+        bracket = next((index for index, token in enumerate(head) if token == "["), len(head))
+        named = [index for index in words if index < bracket]
+        if not named or "(" in head or "," in head:
+            continue
+        name = head[named[-1]]
+        if _UNNAMED.fullmatch(name) or _is_constant(head[: named[-1]]):
+            continue
+        made = StaticLocal(function, name, "")
+        text = joined([*head[: named[-1]], made.alias, *head[named[-1] + 1 :]])
+        yield StaticLocal(function, name, f"extern {text};")
+
+
+def without_static_locals(text: str, found: Sequence[StaticLocal]) -> str:
+    """A function's `text` with the definitions of `found` gone and their uses renamed."""
+    for local in found:
+        text = _without_definition(text, local.name)
+    return renamed(text, {local.name: local.alias for local in found})
+
+
+def _declarations(tokens: Sequence[str]) -> Iterator[list[str]]:
+    """The words after each `static` inside of braces, up to the semicolon."""
+    depth = 0
+    for index, token in enumerate(tokens):
+        depth += (token == "{") - (token == "}")
+        if token == "static" and depth:
+            yield _statement(tokens[index + 1 :])
+
+
+def _statement(tokens: Sequence[str]) -> list[str]:
+    """`tokens` up to the first semicolon outside of brackets, attributes left out."""
+    found: list[str] = []
+    depth = skip = 0
+    for index, token in enumerate(tokens):
+        if token == ";" and depth == 0:
+            break
+        if token in ("__attribute__", "__attribute") and depth == 0:
+            skip = 1
+        depth += (token in _OPEN) - (token in _CLOSE)
+        if not skip:
+            found.append(token)
+        elif token == ")" and depth == 0 and tokens[index - 1] == ")":
+            skip = 0
+    return found
+
+
+def _is_constant(head: Sequence[str]) -> bool:
+    """Whether the object itself is constant: `const` after the last `*`, or anywhere without one."""
+    stars = [index for index, token in enumerate(head) if token == "*"]
+    return "const" in head[stars[-1] if stars else 0 :]
+
+
+def _without_definition(text: str, name: str) -> str:
+    """`text` without the statement that begins with `static` and declares `name`."""
+    pieces = [(kind, token) for kind, token, _ in lexemes(text)]
+    start = None
+    for index, (kind, token) in enumerate(pieces):
+        if kind == "word" and token == "static":
+            start = index
+        elif token == ";" and start is not None:
+            if any(piece == ("word", name) for piece in pieces[start:index]):
+                before = "".join(token for _, token in pieces[:start]).rstrip(" \t")
+                after = "".join(token for _, token in pieces[index + 1 :])
+                return before + (after.removeprefix("\n") if before.endswith("\n") else after)
+            start = None
+    return text
