@@ -88,6 +88,11 @@ class Toy:
         script, image = self.work / "vmlinux.lds", self.work / "vmlinux"
         script.write_text(SCRIPT)
         run("ld", "-T", script, "-o", image, "-e", "0", self.compile("kernel", KERNEL), *objects)
+        return self.image()
+
+    def image(self) -> Vmlinux:
+        """The kernel that was linked last, read anew."""
+        image = self.work / "vmlinux"
         elf = ElfFile.open(image)
         return Vmlinux(symtab_columns(elf), elf, path=image)
 

@@ -53,11 +53,13 @@ class _Checking:
 
     def information(self) -> None:
         """`.modinfo`: it is a live patch, may use GPL exports, and was built for this kernel."""
-        pairs = dict(loadable.information(self.elf))
+        listed = loadable.information(self.elf)
+        pairs = dict(listed)
         if pairs.get("livepatch") != "Y" or pairs.get("license") != "GPL":
             raise BrokenModuleError("it does not say that it is a live patch under the GPL")
-        if pairs.get("depends"):
-            raise BrokenModuleError(f"it needs other modules: {pairs['depends']}")
+        needs = [value for key, value in listed if key == "depends" and value]
+        if needs:
+            raise BrokenModuleError(f"it needs other modules: {needs[0]}")
         magic = self.target.vermagic
         if magic and pairs.get("vermagic", "").strip() != magic.strip():
             raise RefusedError(
