@@ -71,16 +71,14 @@ class Difference:
     """What a second build decided differently, the hidden function and the bodies that held it left aside.
 
     `more` and `fewer` are (body, into) pairs that the second build inlined more or less often; `cloned` and
-    `uncloned` functions of which it made more or fewer clones.
+    `uncloned` functions of which it made more or fewer clones; `swallowed` those that went into the hidden one.
     """
 
     more: frozenset[tuple[str, str]]
     fewer: frozenset[tuple[str, str]]
     cloned: frozenset[str]
     uncloned: frozenset[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.more or self.fewer or self.cloned or self.uncloned)
+    swallowed: frozenset[str]
 
     @property
     def places(self) -> frozenset[str]:
@@ -101,4 +99,5 @@ def difference(first: Decisions, second: Decisions, hidden: str) -> Difference:
         fewer=frozenset(pair for pair in fewer if hidden not in pair and pair[1] not in holders),
         cloned=frozenset(cloned - {hidden}),
         uncloned=frozenset(uncloned - {hidden}),
+        swallowed=frozenset(body for body, user in more if user == hidden and body not in holders),
     )

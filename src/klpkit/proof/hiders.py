@@ -7,6 +7,7 @@ function names are known and `__typeof__` gives each its own type.  `extern` kee
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,13 +53,19 @@ class Redeclaring:
     def hidden(self, text: str, names: Iterable[str], pins: Pins) -> str:
         rows = [self._row(name, self.attribute) for name in names]
         rows += [self._row(name, word) for name, word in sorted(pins.items())]
-        return _behind(text, rows)
+        return _behind(_STATIC_GNU_INLINE.sub(r"\1", text) if pins else text, rows)
 
     def hidden_variable(self, text: str, name: str) -> str:
         return _behind(text, [self.variable.format(name)])
 
     def _row(self, name: str, attribute: str) -> str:
         return f"extern __typeof__({name}) {name} __attribute__(({attribute}));"
+
+
+# GCC ignores `noinline` on a redeclaration of such a function; for a static one `gnu_inline` means nothing else.
+_STATIC_GNU_INLINE = re.compile(
+    r"(\bstatic\s+(?:inline|__inline|__inline__))\s+__attribute__\(\(_*gnu_inline_*\)\)"
+)
 
 
 def _behind(text: str, rows: Iterable[str]) -> str:

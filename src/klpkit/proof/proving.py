@@ -57,10 +57,16 @@ class _Trial:
     changes: Changes
     difference: Difference
 
+    @property
+    def swallowed(self) -> frozenset[str]:
+        """Functions that lost their own code because they went into the hidden one."""
+        gone = {source_name(change.symbol) for change in self.changes.by_symbol.values() if change.gone}
+        return self.difference.swallowed & gone
+
     def unclear(self) -> frozenset[str]:
         """Functions (by source name) whose change other decisions may explain: those near a different one."""
         changed = {source_name(symbol) for symbol in self.changes.by_symbol}
-        todo = list(self.difference.places)
+        todo = [*self.difference.places, *self.swallowed]
         found = set(todo)
         while todo:
             for near in self.changes.linked.get(todo.pop(), ()):
@@ -108,11 +114,11 @@ class _Proving:
 
     def _pinned_trials(self) -> None:
         pins: dict[str, str] = {}
-        for number in range(ROUNDS):
+        for _ in range(ROUNDS):
             last = self.trials[-1]
             if not self._open():
                 return
-            wanted = {**pins, **self._pins(last.difference, forced=number > 0)}
+            wanted = {**pins, **self._pins(last)}
             if wanted == pins:
                 return
             try:
@@ -121,15 +127,16 @@ class _Proving:
                 return
             pins = wanted
 
-    def _pins(self, found: Difference, *, forced: bool) -> dict[str, str]:
-        """Attributes that take decisions back: no inlining or cloning that is new, inlining that is missing."""
-        pins: dict[str, str] = {}
-        for name, _ in found.fewer if forced or not found.more else ():
-            pins[name] = "always_inline"
-        for name in found.cloned:
-            pins[name] = "noclone"
-        for name, _ in found.more:
+    def _pins(self, trial: _Trial) -> dict[str, str]:
+        """Attributes that take decisions back: against inlining and cloning that is new; failing that, for what
+        is missing in a function that is not settled."""
+        found = trial.difference
+        pins = dict.fromkeys(found.cloned, "noclone")
+        for name in {body for body, _ in found.more} | trial.swallowed:
             pins[name] = "noinline, noclone" if name in found.cloned else "noinline"
+        if not pins:
+            unsettled = {source_name(symbol) for symbol in self._open()}
+            pins = {body: "always_inline" for body, user in found.fewer if user in unsettled}
         return {name: word for name, word in pins.items() if name in self.unit.functions}
 
     def _open(self) -> set[str]:
