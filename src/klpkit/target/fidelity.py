@@ -118,9 +118,15 @@ DISCARDED = (".discard", ".exit.text", ".exitcall")
 
 
 def _overridden(placing: Placing, extent: Extent, spot: Spot | None) -> bool:
-    """Whether the image has another definition in the place of a weak one: its name, but not with its section."""
+    """Whether the image has another definition in the place of a weak one.
+
+    It has its name, but not with its section, or (where the section is its own) no longer as a weak symbol.
+    """
     expected = placing.spot_of(extent.section, extent.offset)
-    return expected is not None and spot is not None and spot != expected
+    if expected is not None and spot is not None and spot != expected:
+        return True
+    same = [symbol for there, symbol in placing.shipped.named(extent.name) if there == spot]
+    return bool(same) and all(symbol.kind not in "wW" for symbol in same)
 
 
 def _absence(placing: Placing, extent: Extent) -> str:

@@ -103,7 +103,21 @@ class Original:
             each for each in self.functions if each.section == extent.section and each.offset > extent.offset
         ]
         after = min(following, key=lambda each: each.offset, default=None)
-        return after.offset - extent.offset if after is not None and after.weak else None
+        if after is not None:
+            return after.offset - extent.offset if after.weak else None
+        return extent.size if self._weak_section_follows(extent) else None
+
+    def has_own_section(self, extent: Extent) -> bool:
+        """Whether the object was compiled with `-ffunction-sections`."""
+        return self.elf.sections.names[extent.section].endswith(f".{extent.name}")
+
+    def _weak_section_follows(self, extent: Extent) -> bool:
+        """Whether functions have sections of their own and the next one is `__weak`."""
+        if not self.has_own_section(extent):
+            return False
+        later = (each for each in self.functions if each.section > extent.section)
+        after = min(later, key=lambda each: each.section, default=None)
+        return after is not None and after.weak
 
     @cached_property
     def placed_sections(self) -> frozenset[int]:

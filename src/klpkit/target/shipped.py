@@ -148,6 +148,11 @@ class InModule(Shipped):
 
     def meant(self, field: Spot, kind: int, fact: Relocation, addend: int) -> Spot | None:
         found = self._relocations(field[0]).get(field[1])
+        if found is None and fact.relative:
+            # The assembler has resolved it: what is meant lies in the same section.
+            stored = self.read(field, fact.size)
+            distance = int.from_bytes(stored, "little", signed=True) if stored is not None else 0
+            return (field[0], distance - addend + field[1]) if distance else None
         if found is None or found[0] != kind:
             return None
         _, row, shipped_addend = found
