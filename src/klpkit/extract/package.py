@@ -13,6 +13,7 @@ from klpkit.errors import UserError
 from klpkit.extract.making import QUIET, UnitDraft
 from klpkit.livepatch import INCLUDE, PatchedFunction, PatchedObject
 from klpkit.livepatch.glue import Glue, glue_source
+from klpkit.target import VMLINUX
 
 HEADER = "klpkit.h"
 GLUE = "glue"
@@ -85,7 +86,9 @@ def _c_file(draft: UnitDraft, wanted: Sequence[Wanted], release: str, source: Pa
     if draft.copied:
         text = "Copied, since the kernel has no code of theirs to call: " + ", ".join(draft.copied) + "."
         lines += [" *", *textwrap.wrap(text, 100, initial_indent=" * ", subsequent_indent=" * ")]
-    return "\n".join([*lines, " */", draft.text])
+    # Headers offer modules less, and other code; Kbuild's own option comes after all that a Makefile can say.
+    built_in = ["#undef MODULE"] if draft.home == VMLINUX else []
+    return "\n".join([*lines, " */", *built_in, draft.text])
 
 
 def _relative(path: Path, root: Path) -> str:
