@@ -21,7 +21,7 @@ def toy(tmp_path: Path) -> Toy:
 
 def only(plan: Plan) -> ElfObject:
     assert len(plan.carved) == 1
-    return plan.carved[0].object
+    return plan.carved[0]
 
 
 SITES = """
@@ -241,7 +241,7 @@ def test_a_function_that_is_new_in_another_unit_is_linked_within_the_module(toy:
         "maker",
     )
     plan = toy.plan(user, maker)
-    first, second = plan.carved[0].object, plan.carved[1].object
+    first, second = plan.carved
     assert "fresh" in undefined(first)
     assert "fresh" in defined(second)
     assert "idle" not in defined(second)
@@ -258,6 +258,33 @@ def test_two_functions_of_one_name_get_two_names(toy: Toy) -> None:
     functions = plan.objects[0].functions
     assert len({function.symbol for function in functions}) == 4
     assert sorted(f.sympos for f in functions if f.name == "same") == [1, 2]
+
+
+SHARED = """
+#define __sched __attribute__((section(".sched.text"), noinline))
+extern int exported(int);
+static __sched int helper(int x) {{ asm volatile(""); return x * 5; }}
+int __sched f(int x) {{ return helper(x) + helper(x + 1) + {}; }}
+int __sched last(int x) {{ return exported(helper(x)); }}
+"""
+
+
+def test_calls_within_a_shared_section_become_relocations(toy: Toy) -> None:
+    """The assembler resolved them: in the module they would lead to whatever stands there."""
+    model = only(toy.plan(toy.pair(SHARED.format(1), SHARED.format(2))))
+    code = next(section for section in model.sections if section.name == ".sched.text")
+    symbol = next(symbol for symbol in model.symbols if symbol.name == "klpp_f")
+    assert (symbol.section, symbol.size) == (code, len(code.data) - symbol.value)
+    calls = [
+        entry
+        for entry in code.relocations[0].entries
+        if entry.symbol and entry.symbol.name == ".klp.sym.rela.vmlinux.vmlinux.helper,0"
+    ]
+    assert len(calls) == 2
+    assert {(entry.type, entry.addend) for entry in calls} == {(4, -4)}
+    for entry in calls:
+        assert bytes(code.data)[entry.offset - 1] in (0xE8, 0xE9)
+        assert bytes(code.data)[entry.offset : entry.offset + 4] == bytes(4)
 
 
 # --- refusals ----------------------------------------------------------------------------------------------
@@ -356,3 +383,46 @@ def test_callbacks_are_found_and_come_along(toy: Toy) -> None:
     assert "before" in defined(model)
     assert ".klp.sym.rela.vmlinux.vmlinux.hidden,0" in undefined(model)
     assert not any(section.name.startswith(".klp.callbacks") for section in model.sections)
+
+
+def test_a_weak_function_that_the_kernel_overrides_is_not_patched(toy: Toy) -> None:
+    """The name stands for another body in the kernel: replacing that by ours would be silent and wrong."""
+    text = "int __attribute__((weak)) f(int x) {{ return x + {}; }}\nint g(int x) {{ return f(x); }}\n"
+    strong = toy.compile("strong", "int f(int x) { return x * 100; }")
+    assert refused(toy, text.format(1), text.format(2), others=(strong,)).slug == "overridden-weak"
+    plan = toy.plan(toy.pair(text.format(1), text.format(2)))
+    assert "f" in [function.name for function in plan.objects[0].functions]
+
+
+LOCKED = """
+extern int exported(int), kthread_should_stop(void);
+extern void mutex_lock(void *), mutex_unlock(void *), raw_spin_lock_irq(void *);
+static int first;
+int loop(int x) {{ while (!kthread_should_stop()) x = exported(x); return x + {0}; }}
+int schedule(void) {{ return {0}; }}
+int locked(int x) {{ mutex_lock(&first); {1} x = exported(x); mutex_unlock(&first); return x + {0}; }}
+{2}
+"""
+STUBS = (
+    "int kthread_should_stop(void) { return 0; }\nvoid mutex_lock(void *x) {}\nvoid mutex_unlock(void *x) {}\n"
+    "void raw_spin_lock_irq(void *x) {}\n"
+)
+
+
+def test_hazards_are_told(toy: Toy) -> None:
+    new = "static int fresh = 1;\nint grow(int x) { return fresh += x; }"
+    original = LOCKED.format(1, "", "")
+    patched = LOCKED.format(2, "raw_spin_lock_irq(&first); x += grow(x);", new).replace(
+        "static int first;", "static int first;\nextern int grow(int);"
+    )
+    plan = toy.plan(toy.pair(original, patched), others=(toy.compile("stubs", STUBS),))
+    told = {(warned.slug, warned.symbol) for warned in plan.warnings}
+    assert told == {
+        ("thread-loop", "loop"),
+        ("always-on-stack", "schedule"),
+        ("locks-differ", "locked"),
+        ("new-state", "fresh"),
+    }
+    (locks,) = [warned for warned in plan.warnings if warned.slug == "locks-differ"]
+    assert "raw_spin_lock_irq" in locks.evidence
+    assert "mutex" not in locks.evidence

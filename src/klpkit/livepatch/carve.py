@@ -7,7 +7,6 @@ the module is linked, insists on it in its own tables.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,17 +24,9 @@ from klpkit.livepatch.unit import Field, Unit, lead_of, outside
 _DATA_KINDS = (Role.DATA, Role.RODATA)
 
 
-@dataclass(slots=True)
-class Carved:
-    """The new object, and what to warn of: (slug, symbol, evidence)."""
-
-    object: ElfObject
-    warnings: list[tuple[str, str, str]] = field(default_factory=list)
-
-
 def carve(
     selection: Selection, kernel: KernelSymbols, names: Mapping[int, str], elsewhere: frozenset[str]
-) -> Carved:
+) -> ElfObject:
     """The object with everything that `selection` took.
 
     `names` are the symbols of its functions in the module, `elsewhere` the symbols that other objects of the
@@ -57,7 +48,7 @@ class _Carving:
         self.names = names
         self.elsewhere = elsewhere
         elf = self.graph.elf
-        self.out = Carved(ElfObject(elf.machine, elf.byte_order, elf.flags))
+        self.out = ElfObject(elf.machine, elf.byte_order, elf.flags)
         self.facts = architecture(elf.machine, elf.byte_order)
         self.sections: dict[int, ObjSection] = {}
         self.section_symbols: dict[int, ObjSymbol] = {}
@@ -65,14 +56,14 @@ class _Carving:
         self.symbols: dict[int, ObjSymbol] = {}
         self.undefined: dict[str, ObjSymbol] = {}
 
-    def run(self) -> Carved:
+    def run(self) -> ElfObject:
         taken = sorted(self.selection.taken)
         for entity in taken:
             self._place(entity)
         self._make_symbols()
         for entity in taken:
             self._connect(entity)
-        add_discards(self.graph, self.moved_place, self.out.object)
+        add_discards(self.graph, self.moved_place, self.out)
         self._link_order()
         return self.out
 
@@ -105,8 +96,8 @@ class _Carving:
         section = ObjSection(header.name, header.type, flags, align=header.align, entry_size=header.entry_size)
         symbol = ObjSymbol("", section, type=c.STT_SECTION)
         self.sections[number], self.section_symbols[number] = section, symbol
-        self.out.object.sections.append(section)
-        self.out.object.symbols.append(symbol)
+        self.out.sections.append(section)
+        self.out.symbols.append(symbol)
         return section
 
     def _make_symbols(self) -> None:
@@ -127,7 +118,7 @@ class _Carving:
             self._name(made, entity, symbol.index, symbol.bind)
             made.other = symbol.other
             self.symbols[symbol.index] = made
-            self.out.object.symbols.append(made)
+            self.out.symbols.append(made)
 
     def _name(self, made: ObjSymbol, entity: int, row: int, bind: int) -> None:
         """Changed functions become global under their new name; new ones stay as visible as they were."""
@@ -243,7 +234,7 @@ class _Carving:
         symbol = self.undefined.get(name)
         if symbol is None:
             symbol = self.undefined[name] = ObjSymbol(name, bind=bind)
-            self.out.object.symbols.append(symbol)
+            self.out.symbols.append(symbol)
         return symbol
 
     def _user(self, entity: int) -> str:
@@ -291,8 +282,8 @@ class _Carving:
 
     def _link_order(self) -> None:
         """Sections that must stand in the order of the code they describe need code to name."""
-        code = [s for s in self.out.object.sections if s.flags & c.SHF_EXECINSTR]
-        for section in self.out.object.sections:
+        code = [s for s in self.out.sections if s.flags & c.SHF_EXECINSTR]
+        for section in self.out.sections:
             if section.flags & c.SHF_LINK_ORDER and code:
                 section.link = code[0]
             else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from klpkit.elf import constants as c
 from klpkit.errors import RefusedError
 from klpkit.livepatch.locate import Locator, the_global
 from klpkit.livepatch.model import Kind, Reference
@@ -56,8 +57,18 @@ class KernelSymbols:
         return found
 
     def function(self, unit: Unit, original: int) -> TargetSymbol:
-        """The shipped function that an original's function became."""
-        return self.locator(unit)(original)
+        """The shipped function that an original's function became; refused where another one has its name."""
+        locator = self.locator(unit)
+        symbol = locator(original)
+        row = int(unit.original.entities.symbol[original])
+        weak = int(unit.original.elf.symbols.bind[row]) == c.STB_WEAK
+        if weak and locator.code is not None and not locator.code.fits(original, symbol):
+            raise RefusedError(
+                "overridden-weak",
+                f"{symbol.name} of this source is weak, and the running kernel has another function of the name",
+                hint="patch the function that overrides it",
+            )
+        return symbol
 
     # -- inside ------------------------------------------------------------------------------------------------
 

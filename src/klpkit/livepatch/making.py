@@ -12,8 +12,9 @@ from klpkit.diff import Verdict
 from klpkit.elf import ElfObject
 from klpkit.errors import RefusedError, UserError
 from klpkit.livepatch.callbacks import callbacks
-from klpkit.livepatch.carve import Carved, carve
+from klpkit.livepatch.carve import carve
 from klpkit.livepatch.glue import Glue, glue_source
+from klpkit.livepatch.hazards import hazards
 from klpkit.livepatch.kbuild import link_module
 from klpkit.livepatch.kernelsymbols import KernelSymbols
 from klpkit.livepatch.klprela import KlpReference, write_klp_relocations
@@ -57,7 +58,7 @@ class Plan:
     kernel: KernelSymbols
     selections: list[Selection]
     objects: list[PatchedObject]
-    carved: list[Carved]
+    carved: list[ElfObject]
     names: list[dict[int, str]]
     warnings: list[Warned] = field(default_factory=list)
 
@@ -83,7 +84,7 @@ def plan_module(pairs: Sequence[PairLike], target: Target) -> Plan:
     carved = [carve(s, kernel, n, elsewhere) for s, n in zip(selections, names, strict=True)]
     objects = _objects(selections, names, kernel)
     plan = Plan(target, kernel, selections, objects, carved, names)
-    plan.warnings += [Warned(*warning) for each in carved for warning in each.warnings]
+    plan.warnings += [warned for selection in selections for warned in hazards(selection)]
     return plan
 
 
@@ -158,7 +159,7 @@ def _built(
 ) -> LivePatch:
     glue = glue_source(Glue(plan.objects, sorted(plan.kernel.namespaces), states, replace))
     _export_callbacks(plan)
-    linked = link_module(name, glue, [each.object for each in plan.carved], headers, work)
+    linked = link_module(name, glue, plan.carved, headers, work)
     module = ElfObject.read(linked.module)
     references = list(plan.kernel.references.values())
     write_klp_relocations(
@@ -183,7 +184,7 @@ def _export_callbacks(plan: Plan) -> None:
     """Make the callbacks visible to the glue."""
     wanted = {function for each in plan.objects for _, function in each.callbacks}
     for carved in plan.carved:
-        for symbol in carved.object.symbols:
+        for symbol in carved.symbols:
             if symbol.section is not None and symbol.name in wanted:
                 symbol.bind = 1
 
