@@ -9,7 +9,6 @@ a stack for each function.  Both run in this same call on the same dumps (`synth
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from bench_help import bytecode_environment
 from synthetic_dumps import write_dumps
 
 CLONE_LINES = 1_000_000
@@ -101,7 +101,16 @@ def run_query(folder: str) -> str:
     return f"{len(answer(table, find_functions(table, name)).impacted)} impacted"
 
 
+def run_nothing(folder: str) -> str:
+    """Everything imported once, so that no later figure has the compiling of modules in it."""
+    from klpkit.impact import closure, query
+    from klpkit.records import clonebulk, clonecache
+
+    return f"{len((closure.__doc__, query.__doc__, clonebulk.__doc__, clonecache.__doc__))} modules for {folder}"
+
+
 RUNS: dict[str, Callable[[str], str]] = {
+    "nothing": run_nothing,
     "baseline": run_baseline,
     "klpkit": run_klpkit,
     "query": run_query,
@@ -116,7 +125,7 @@ def measured(kind: str, folder: Path) -> Figures:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        env=os.environ | {"XDG_CACHE_HOME": str(folder / ".cache")},
+        env=bytecode_environment(str(folder / ".bytecode")) | {"XDG_CACHE_HOME": str(folder / ".cache")},
     )
     wall = time.perf_counter() - before
     cpu, peak, found = done.stdout.rstrip("\n").split("\t")
@@ -141,6 +150,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in dumps) >> 20
         print(f"{clone_lines:,} clone lines, {len(dumps):,} dumps, {size} MiB")
         print(f"{'':34}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}  ")
+        measured("nothing", folder)
         base = measured("baseline", folder)
         rows = [("all functions, object graph", base), ("all functions, klpkit", measured("klpkit", folder))]
         rows += [("one function, first time", measured("query", folder))]

@@ -23,7 +23,8 @@ NEWLINE = 10
 class Batch:
     """Dumps one after another in `data`; dump i is the bytes from `starts[i]` to `starts[i + 1]`.
 
-    `broken` are the dumps whose last line has no end; one was added so that it does not run into the next.
+    Good until the next batch is read.  `broken` are the dumps whose last line has no end; one was added so that it
+    does not run into the next.
     """
 
     first_unit: int
@@ -41,17 +42,21 @@ class BadDumpsError(Exception):
 
 
 def batches(paths: Sequence[str]) -> Iterator[Batch]:
-    """The dumps at `paths`, read in order, until each batch has `BATCH_BYTES`."""
+    """The dumps at `paths`, read in order, until each batch has `BATCH_BYTES`.
+
+    The memory of a batch is used again for the next one, since new memory has to be cleared first.
+    """
+    buffer = _Buffer(2 * BATCH_BYTES)
     start = 0
     while start < len(paths):
-        batch = _read_batch(paths, start)
+        batch = _read_batch(paths, start, buffer)
         start += len(batch.starts) - 1
         yield batch
 
 
-def _read_batch(paths: Sequence[str], first: int) -> Batch:
-    """Dumps from number `first` on in one buffer, each ending with a line feed."""
-    buffer = _Buffer(2 * BATCH_BYTES)
+def _read_batch(paths: Sequence[str], first: int, buffer: _Buffer) -> Batch:
+    """Dumps from number `first` on in `buffer`, each ending with a line feed."""
+    buffer.used = MARGIN
     starts = [MARGIN]
     broken = set()
     for index in range(first, len(paths)):
