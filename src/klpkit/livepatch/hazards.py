@@ -27,10 +27,7 @@ _ALWAYS_ON_STACKS = frozenset(
 _LOOP_QUESTIONS = frozenset(
     {"kthread_should_stop", "kthread_should_park", "kthread_should_stop_or_park", "kthread_freezable_should_stop"}
 )
-_LOCKS = re.compile(
-    r"^_{0,3}(?:raw_)?(?:spin|read|write|mutex|rt_mutex|ww_mutex|down|up|rcu_read|srcu_read|percpu|rwsem|lock|unlock|local)"
-    r"(?:_\w+)?(?:lock|unlock|trylock|read|write|sock)\w*$|^(?:mutex|rt_mutex|ww_mutex)_\w+$|^(?:down|up)(?:_\w+)?$"
-)
+_LOCKS = re.compile(r"(?:\w*_)?(?:un|try)?lock(?:_\w+)?|(?:down|up)(?:_(?:read|write|interruptible|killable)\w*)?")
 
 
 def hazards(selection: Selection) -> list[Warned]:
@@ -67,7 +64,7 @@ def _lock_calls(graph: Graph, function: int, unit: Unit, shift: int) -> Counter[
     home = unit.result.home
     rows = [row - shift for row, owner in home.items() if owner == function + shift]
     names = [name for row in (function, *rows) for name in _called(graph, row)]
-    return Counter(name for name in names if _LOCKS.match(name))
+    return Counter(name for name in names if _LOCKS.fullmatch(name))
 
 
 def _called(graph: Graph, function: int) -> list[str]:

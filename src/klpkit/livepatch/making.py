@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from klpkit.diff import Verdict
 from klpkit.elf import ElfObject
 from klpkit.errors import RefusedError, UserError
-from klpkit.livepatch.callbacks import callbacks
+from klpkit.livepatch.callbacks import MEMBERS, callbacks
 from klpkit.livepatch.carve import carve
 from klpkit.livepatch.glue import Glue, glue_source
 from klpkit.livepatch.hazards import hazards
@@ -149,9 +149,11 @@ def _objects(
                 )
             known_calls[callback.member] = table[callback.function]
     order = sorted({*functions, *calls}, key=lambda name: (name != "vmlinux", name))
-    return [
-        PatchedObject(name, tuple(functions.get(name, ())), tuple(calls.get(name, {}).items())) for name in order
-    ]
+    return [PatchedObject(name, tuple(functions.get(name, ())), _in_order(calls.get(name, {}))) for name in order]
+
+
+def _in_order(calls: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((member, calls[member]) for member in MEMBERS if member in calls)
 
 
 def _built(
