@@ -87,9 +87,12 @@ def _look_up(data: SymbolData, names: Sequence[str], only: Sequence[str], as_jso
 
 def _positions(data: SymbolData, name: str, modules: Sequence[str]) -> list[Position]:
     from klpkit.report.symbols import Position
+    from klpkit.target.sourcepaths import source_paths
 
     found = []
-    for owner in ("vmlinux", *modules):
-        same = data.object(owner).positions(name)
-        found += [Position(owner, number if len(same) > 1 else 0, symbol) for number, symbol in enumerate(same, 1)]
+    for owner in (data.object(each) for each in ("vmlinux", *modules)):
+        same = owner.positions(name)
+        sources = source_paths(owner, same)
+        for number, (symbol, source) in enumerate(zip(same, sources, strict=True), 1):
+            found.append(Position(owner.name, number if len(same) > 1 else 0, symbol, source))
     return found

@@ -8,6 +8,7 @@ from typing import Protocol
 from klpkit.errors import RefusedError
 from klpkit.livepatch.klprela import VMLINUX, KlpReference
 from klpkit.target import Export, TargetObject, TargetSymbol
+from klpkit.target.sourcepaths import source_paths
 
 
 class SymbolData(Protocol):
@@ -37,7 +38,7 @@ def checked(reference: KlpReference, data: SymbolData | None) -> TargetSymbol | 
         raise RefusedError(
             "klp-ambiguous",
             f"{reference.name} is annotated with {which}, and {reference.symbol_object} has {len(positions)}",
-            hint=_choices([(reference.symbol_object, positions)]),
+            hint=_choices([(owner, positions)]),
         )
     found = positions[max(reference.sympos, 1) - 1]
     _check_stays(owner, found)
@@ -55,9 +56,8 @@ def looked_up(name: str, patched: Sequence[str], data: SymbolData | None) -> tup
             f"{name} is neither exported nor annotated",
             hint="annotate it, or name the kernel's symbols: --image, --vmlinux, --modules or --symbols",
         )
-    candidates = [(VMLINUX, data.vmlinux.positions(name))]
-    candidates += [(owner, data.object(owner).positions(name)) for owner in patched]
-    candidates = [(owner, positions) for owner, positions in candidates if positions]
+    objects = [data.vmlinux, *(data.object(each) for each in patched)]
+    candidates = [(owner, positions) for owner in objects if (positions := owner.positions(name))]
     if not candidates:
         raise RefusedError(
             "klp-unresolved",
@@ -70,18 +70,18 @@ def looked_up(name: str, patched: Sequence[str], data: SymbolData | None) -> tup
         raise RefusedError(
             "klp-ambiguous", f"{name} may be any of {count} symbols: annotate it", hint=_choices(candidates)
         )
-    _check_stays(data.object(owner), positions[0])
-    return KlpReference(name, owner, owner, name, 0), positions[0]
+    _check_stays(owner, positions[0])
+    return KlpReference(name, owner.name, owner.name, name, 0), positions[0]
 
 
-def _choices(found: Sequence[tuple[str, Sequence[TargetSymbol]]]) -> str:
+def _choices(found: Sequence[tuple[TargetObject, Sequence[TargetSymbol]]]) -> str:
     """The annotations that are possible, one a line, with the source files where they are known."""
     lines = ["write one of:"]
     for owner, positions in found:
-        for number, symbol in enumerate(positions, 1):
+        for number, (symbol, source) in enumerate(zip(positions, source_paths(owner, positions), strict=True), 1):
             position = number if len(positions) > 1 else 0
-            source = symbol.source or (f"source unknown, at {symbol.address:#x}" if symbol.address else "")
-            text = f"    KLPKIT_RELOC({owner}, {owner}, {symbol.name}, {position});"
+            source = source or (f"source unknown, at {symbol.address:#x}" if symbol.address else "")
+            text = f"    KLPKIT_RELOC({owner.name}, {owner.name}, {symbol.name}, {position});"
             lines.append(f"{text}  /* {source} */" if source else text)
     return "\n".join(lines)
 

@@ -15,11 +15,15 @@ SCHEMA = "klpkit.symbols/1"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One symbol of `owner` at the position `sympos` that live patching counts (0: the only one of its name)."""
+    """One symbol of `owner` at the position `sympos` that live patching counts (0: the only one of its name).
+
+    `source` is its file, None where that is not known.
+    """
 
     owner: str
     sympos: int
     symbol: TargetSymbol
+    source: str | None
 
 
 def write_positions(found: Sequence[Position], stream: TextIO) -> None:
@@ -27,7 +31,7 @@ def write_positions(found: Sequence[Position], stream: TextIO) -> None:
     for each in found:
         symbol = each.symbol
         address = f"{symbol.address:#x}" if symbol.address else "-"
-        source = symbol.source or "-"
+        source = each.source or "-"
         stream.write(f"{each.owner}\t{symbol.name},{each.sympos}\t{symbol.kind}\t{address}\t{source}\n")
 
 
@@ -41,7 +45,7 @@ def write_positions_json(found: Sequence[Position], stream: TextIO) -> None:
             "kind": each.symbol.kind,
             "address": each.symbol.address or None,
             "section": each.symbol.section or None,
-            "source": each.symbol.source,
+            "source": each.source,
         }
         for each in found
     ]
