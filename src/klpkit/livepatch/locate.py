@@ -7,19 +7,16 @@ the field of that reference, in the shipped bytes, says what is meant.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from klpkit.diff.graph import BRANCH, Graph
+from klpkit.diff.graph import Graph
 from klpkit.diff.names import declared
 from klpkit.elf import constants as c
 from klpkit.elf.special import Role
 from klpkit.errors import RefusedError
-from klpkit.livepatch.unit import lead_of
 from klpkit.livepatch.witness import Witness, witness
 from klpkit.target import TargetObject, TargetSymbol
-from klpkit.target.shipped import Spot
 
 
 class Locator:
@@ -29,7 +26,6 @@ class Locator:
         self.graph = graph
         self.target = target
         self._known: dict[int, TargetSymbol] = {}
-        self._busy: set[int] = set()
 
     def __call__(self, entity: int) -> TargetSymbol:
         """The shipped symbol of an entity of the original; `RefusedError` where it can't be told for sure."""
@@ -91,55 +87,17 @@ class Locator:
         files = [row for row in range(len(symbols)) if symbols.type[row] == c.STT_FILE]
         return PurePosixPath(symbols.names[files[0]]).name if files else ""
 
-    # -- shipped code ------------------------------------------------------------------------------------------
-
     def _by_code(self, entity: int) -> TargetSymbol | None:
         """What the shipped code means where ours means `entity`; None where no shipped code tells."""
-        if self.code is None or entity in self._busy:
+        spot = self.code.spot(entity) if self.code else None
+        if spot is None:
             return None
-        self._busy.add(entity)
-        try:
-            found = {symbol.index: symbol for symbol in self._witnesses(entity, self.code)}
-        finally:
-            self._busy.discard(entity)
-        if len(found) > 1:
-            places = ", ".join(f"{symbol.name} at {symbol.address:#x}" for symbol in found.values())
-            raise RefusedError(
-                "doubtful-symbol",
-                f"{self.graph.names[entity]}: the shipped code means {places}",
-                hint="check that source, configuration and compiler are those of the running kernel",
-            )
-        return next(iter(found.values()), None)
-
-    def _witnesses(self, entity: int, code: Witness) -> Iterator[TargetSymbol]:
-        references = self.graph.references
-        rows, first = self.graph.users
-        for row in rows[int(first[entity]) : int(first[entity + 1])].tolist():
-            user, at = int(references.owner[row]), int(references.at[row])
-            if int(references.type[row]) >= BRANCH or self.graph.entities.role[user] != Role.TEXT:
-                continue
-            field = code.fields.get(int(self.graph.entities.start[user]) + at)
-            home = self._home(user, code)
-            if home is not None and field is not None:
-                lead = lead_of(self.graph, entity, field)
-                yield from self._named_like(entity, code.meant(home, at, field, lead))
-
-    def _home(self, user: int, code: Witness) -> TargetSymbol | None:
-        """Where a function of ours is in the target, as far as names and bytes tell."""
-        name = self.graph.names[user]
-        fit = [symbol for symbol in self.target.positions(name) if code.fits(user, symbol)] if name else []
-        return fit[0] if len(fit) == 1 else None
-
-    def _named_like(self, entity: int, place: Spot | None) -> Iterator[TargetSymbol]:
-        """The symbol at `place` that can be `entity` by its name: code that was rewritten may mean others."""
-        if place is None:
-            return
         name = self.graph.names[entity]
-        here = self.target.at(place[1], place[0])
-        exact = [symbol for symbol in here if symbol.name == name]
+        here = self.target.at(spot[1], spot[0])
         wanted = declared(name)
+        exact = [symbol for symbol in here if symbol.name == name]
         like = [symbol for symbol in here if wanted is not None and declared(symbol.name) == wanted]
-        yield from (exact or like)[:1]
+        return next(iter(exact or like), None)
 
 
 def the_global(target: TargetObject, name: str) -> TargetSymbol:

@@ -1,84 +1,56 @@
-"""The shipped code as a witness: whether it is the code of our object, and what a reference in it means."""
+"""The shipped code as a witness: where it has what our object names, and whether it is the code of our object.
+
+`klpkit.target.placing` does the work; here its answer is asked for by entities.  It takes a while and is only made
+when a name alone does not tell.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from functools import cached_property
 
 from klpkit.diff.graph import Graph
-from klpkit.elf import constants as c
-from klpkit.elf.arch import architecture
-from klpkit.elf.special import Role
-from klpkit.livepatch.unit import Field, fields_of
+from klpkit.errors import RefusedError
 from klpkit.target import TargetObject, TargetSymbol
 from klpkit.target.module import Module
-from klpkit.target.shipped import Shipped, Spot, shipped_code
+from klpkit.target.original import Extent, Original
+from klpkit.target.placing import Placing, place
+from klpkit.target.shipped import Spot, shipped_code
 from klpkit.target.vmlinux import Vmlinux
-
-_SHORT_JUMPS = (0xEB, 0x66)
 
 
 class Witness:
-    """The code of the shipped `target` beside the unit's original in `graph`."""
+    """The code of a shipped vmlinux or module beside the unit's original in `graph`."""
 
-    def __init__(self, graph: Graph, target: TargetObject, shipped: Shipped) -> None:
+    def __init__(self, graph: Graph, original: Original, target: Vmlinux | Module) -> None:
         self.graph = graph
-        self.target = target
-        self.shipped = shipped
-        self.fields: dict[int, Field] = fields_of(graph)
-        facts = architecture(graph.elf.machine, graph.elf.byte_order)
-        self._relocations = facts.relocations if facts else {}
-        # Fields that are a part of an instruction word can only be read in a module, by its relocations.
-        self._readable = graph.elf.machine == c.EM_X86_64 or isinstance(target, Module)
+        self._original = original
+        self._target = target
 
-    def meant(self, symbol: TargetSymbol, offset: int, field: Field, lead: int) -> Spot | None:
-        """Where the entity lies that the shipped code refers to at `offset` of the function `symbol`.
-
-        `field` is our relocation there, `lead` its addend counted from the start of that entity.
-        """
-        kind = self._relocations.get(field.type)
-        if kind is None or not self._readable:
-            return None
-        return self.shipped.meant((symbol.section, symbol.address + offset), field.type, kind, lead)
+    def spot(self, entity: int) -> Spot | None:
+        """Where an entity lies, as far as names and the references of equal code agree; None where they don't."""
+        extent = self._extents.get(int(self.graph.entities.symbol[entity]))
+        return self._placing.spot_of(extent.section, extent.offset) if extent else None
 
     def fits(self, entity: int, symbol: TargetSymbol) -> bool:
-        """Whether the shipped bytes of `symbol` are those of our function, but for fields written later."""
-        ours = self.graph.bytes_of(entity)
-        theirs = self.shipped.read((symbol.section, symbol.address), len(ours))
-        if theirs is None or len(theirs) != len(ours):
-            return False
-        equal = np.frombuffer(ours, np.uint8) == np.frombuffer(theirs, np.uint8)
-        return bool((equal | self._written(entity, len(ours))).all())
+        """Whether the shipped bytes of `symbol` are those of our function."""
+        extent = self._extents.get(int(self.graph.entities.symbol[entity]))
+        body = self._placing.body(extent, (symbol.section, symbol.address)) if extent else None
+        return body is not None and body.difference is None
 
-    def _written(self, entity: int, size: int) -> npt.NDArray[np.bool_]:
-        """Which bytes a linker or the kernel writes: fields of relocations, and jump labels."""
-        graph = self.graph
-        mask = np.zeros(size, dtype=bool)
-        start = int(graph.entities.start[entity])
-        for at in graph.references.at[graph.references_of(entity)].tolist():
-            field = self.fields.get(start + at)
-            kind = self._relocations.get(field.type) if field else None
-            mask[at : at + (kind.size if kind else 4)] = True
-        code = graph.bytes_of(entity)
-        for at in self._jump_labels(entity):
-            mask[at : at + (2 if code[at] in _SHORT_JUMPS else 5)] = True
-        return mask
+    @cached_property
+    def _placing(self) -> Placing:
+        return place(self._original, shipped_code(self._target))
 
-    def _jump_labels(self, entity: int) -> list[int]:
-        """The offsets of the function that `__jump_table` lists."""
-        graph, references = self.graph, self.graph.references
-        rows, first = graph.users
-        found = []
-        for row in rows[int(first[entity]) : int(first[entity + 1])].tolist():
-            owner = int(references.owner[row])
-            table = graph.entities.role[owner] == Role.SITES and graph.section_name(owner) == "__jump_table"
-            if table and int(references.at[row]) == 0:
-                found.append(int(references.offset[row]))
-        return found
+    @cached_property
+    def _extents(self) -> dict[int, Extent]:
+        return {extent.row: extent for extent in self._original.extents}
 
 
 def witness(graph: Graph, target: TargetObject) -> Witness | None:
-    """The witness for a target, None where its code is not at hand."""
-    if isinstance(target, Module) or (isinstance(target, Vmlinux) and target.elf is not None):
-        return Witness(graph, target, shipped_code(target))
-    return None
+    """The witness for a target; None where its code is not at hand, or its machine's code can't be compared."""
+    if not isinstance(target, Module) and not (isinstance(target, Vmlinux) and target.elf is not None):
+        return None
+    try:
+        return Witness(graph, Original(graph.elf), target)
+    except RefusedError:
+        return None
