@@ -15,7 +15,7 @@ from typing import Protocol
 from klpkit.build.csource import lexemes
 from klpkit.errors import UserError
 from klpkit.extract.chunks import Chunk, Source
-from klpkit.extract.items import Item, Name, note_uses
+from klpkit.extract.items import Item, Name, head_tokens, note_uses
 from klpkit.extract.preprocessed import Macro
 
 
@@ -159,7 +159,7 @@ _ORDINARY = ("function", "prototype", "variable", "extern", "typedef", "constant
 
 def head_uses(item: Item) -> tuple[set[str], set[str]]:
     """The ordinary names and tags that an item's declaration alone needs, its body or initialiser left out."""
-    head = Item(item.first, item.last, item.head)
+    head = Item(item.first, item.last, head_tokens(item))
     note_uses(head)
     return head.uses, head.tags
 

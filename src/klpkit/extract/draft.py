@@ -11,7 +11,7 @@ from typing import Protocol
 from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Kept, Mode, Plan
-from klpkit.extract.items import Item, Name
+from klpkit.extract.items import Item, Name, head_tokens
 from klpkit.extract.preprocessed import Include
 from klpkit.extract.statics import StaticLocal, static_locals, without_static_locals
 from klpkit.extract.syscalls import call_of, copied_call, copied_name
@@ -133,7 +133,7 @@ def _stick_together(before: str, text: str) -> bool:
 
 def _declaration(item: Item, name: Name) -> str:
     """A declaration from expanded tokens, where the source's own text holds none."""
-    head = [token for token in item.head if token not in ("static", "inline", "extern", "typedef", ";")]
+    head = [token for token in head_tokens(item) if token not in ("static", "inline", "extern", "typedef", ";")]
     if ("[", "]") in pairwise(head):
         raise RefusedError(
             "array-of-unknown-size",

@@ -56,12 +56,6 @@ class Item:
     uses: set[str] = field(default_factory=set)
     tags: set[str] = field(default_factory=set)
 
-    @property
-    def head(self) -> list[str]:
-        """The tokens without the function's body or the variable's initialiser."""
-        end = initialiser(self.tokens)
-        return self.tokens[: min(end, _body(self.tokens))]
-
 
 def items(expanded: Iterable[tuple[int, str]]) -> list[Item]:
     """The items of expanded lines (source line, text), in their order."""
@@ -104,6 +98,11 @@ def initialiser(tokens: Sequence[str]) -> int:
         if token == "=" and depth == 0:
             return index
     return len(tokens)
+
+
+def head_tokens(item: Item) -> list[str]:
+    """The tokens without a function's body or a variable's initialiser."""
+    return item.tokens[: min(initialiser(item.tokens), _body(item.tokens))]
 
 
 def _body(tokens: Sequence[str]) -> int:
@@ -200,7 +199,7 @@ def _tags(plain: Sequence[str]) -> list[Name]:
 
 def _constants(body: Sequence[str]) -> list[str]:
     """The names in an enumeration's braces: the first word of each part."""
-    return [part[0] for part in _split(body, ",") if part]
+    return [part[0] for part in split(body, ",") if part]
 
 
 def _collapsed(plain: Sequence[str]) -> list[str]:
@@ -221,11 +220,11 @@ def _collapsed(plain: Sequence[str]) -> list[str]:
 
 
 def _declarators(head: Sequence[str]) -> list[list[str]]:
-    parts = _split([token for token in head if token != ";"], ",")
+    parts = split([token for token in head if token != ";"], ",")
     return [part[: part.index("=")] if "=" in part else part for part in parts]
 
 
-def _split(tokens: Sequence[str], mark: str) -> list[list[str]]:
+def split(tokens: Sequence[str], mark: str) -> list[list[str]]:
     """`tokens` cut at each `mark` outside of brackets."""
     parts: list[list[str]] = [[]]
     depth = 0

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from klpkit.build.csource import lexemes
-from klpkit.extract.items import Item
+from klpkit.errors import RefusedError
+from klpkit.extract.items import Item, initialiser, split
 from klpkit.extract.text import joined, renamed
 
 _OPEN, _CLOSE = "([{", ")]}"
@@ -33,17 +34,24 @@ class StaticLocal:
 
 
 def static_locals(item: Item, function: str) -> Iterator[StaticLocal]:
-    """The static variables that the text of `item`'s function names; constants and those of macros left out."""
+    """The static variables that the text of `item`'s function names; constants and those of macros left out.
+
+    Raises `RefusedError` for a declaration that can't be taken apart: a copy of it would have a state of its own.
+    """
     for declaration in _declarations(item.tokens):
-        head = declaration[: declaration.index("=")] if "=" in declaration else declaration
+        head = declaration[: initialiser(declaration)]
         words = [index for index, token in enumerate(head) if re.match(r"[A-Za-z_]\w*$", token)]
-        bracket = next((index for index, token in enumerate(head) if token == "["), len(head))
+        bracket = next((index for index, token in enumerate(head) if token in "[("), len(head))
         named = [index for index in words if index < bracket]
-        if not named or "(" in head or "," in head:
+        name = head[named[-1]] if named else ""
+        if _UNNAMED.fullmatch(name) or (named and _is_constant(head[: named[-1]])):
             continue
-        name = head[named[-1]]
-        if _UNNAMED.fullmatch(name) or _is_constant(head[: named[-1]]):
-            continue
+        if not name or "(" in head or len(split(declaration, ",")) > 1:
+            raise RefusedError(
+                "static-local-declaration",
+                f"{function}: can't tell the variables of: static {joined(declaration)};",
+                hint="give each static variable a declaration of its own in the source, or extract its callers",
+            )
         made = StaticLocal(function, name, "")
         text = joined([*head[: named[-1]], made.alias, *head[named[-1] + 1 :]])
         yield StaticLocal(function, name, f"extern {text};")

@@ -77,4 +77,5 @@ def joined(tokens: list[str]) -> str:
     """Tokens as text that reads back as the same tokens."""
     text = " ".join(tokens)
     text = re.sub(r" ([,;)\]])", r"\1", text)
+    text = re.sub(r"(\w) \[", r"\1[", text)
     return re.sub(r"([(\[!~]) ", r"\1", text)

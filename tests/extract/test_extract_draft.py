@@ -1,0 +1,183 @@
+"""Whole drafts of small units, compiled by the real compiler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from klpkit.build.command import TranslationUnit
+from klpkit.build.replays import replay
+from klpkit.elf import ElfFile
+from klpkit.errors import RefusedError, UserError
+from klpkit.extract.making import UnitDraft, draft_unit
+
+HEADER = """\
+#ifndef H
+#define H
+struct thing { int x; };
+int outside(struct thing *t);
+extern int exported;
+static inline int small(int a) { return a + 1; }
+#define TWICE(a) ((a) * 2)
+#endif
+"""
+OTHER = "#ifndef O\n#define O\nint unrelated(void);\n#endif\n"
+
+
+class FakeKernel:
+    """A kernel that exports `exported` and has everything else but `nowhere`."""
+
+    def exporter(self, name: str) -> str | None:
+        return "vmlinux" if name == "exported" else None
+
+    def find(self, name: str) -> tuple[str, str, int] | None:
+        return None if name == "nowhere" else ("vmlinux", name, 2 if name == "twice_there" else 0)
+
+
+def draft(folder: Path, text: str, *functions: str, uncallable: tuple[str, ...] = ()) -> UnitDraft:
+    (folder / "h.h").write_text(HEADER)
+    (folder / "o.h").write_text(OTHER)
+    source = folder / "unit.c"
+    source.write_text(dedent(text))
+    arguments = ("-O2", "-Wall", "-Werror=implicit-function-declaration", "-c", "-o", "unit.o", "unit.c")
+    unit = TranslationUnit(folder / "unit.o", source, folder, ("gcc",), arguments)
+    work = folder / "work"
+    work.mkdir()
+    original = replay(unit, workdir=folder / "original").object
+    return draft_unit(unit, functions, original, FakeKernel(), work, home="vmlinux", uncallable=uncallable)
+
+
+def test_only_what_is_needed_is_copied(tmp_path: Path) -> None:
+    made = draft(
+        tmp_path,
+        """\
+        #include "h.h"
+        #include "o.h"
+
+        #define UNUSED 1
+        /* How many. */
+        #define LIMIT TWICE(4)
+        struct own { struct thing t; int n; };
+        struct never { int x; };
+        static int unused_function(void) { return unrelated(); }
+        int caller(struct own *o) { return unused_function() + o->n; }
+
+        /* Does it. */
+        int target(struct own *o)
+        {
+            return o->n < LIMIT ? outside(&o->t) : exported;    /* kept */
+        }
+        """,
+        "target",
+    )
+    assert made.text == dedent(
+        """\
+        #include "h.h"
+
+        /* How many. */
+        #define LIMIT TWICE(4)
+
+        struct own { struct thing t; int n; };
+
+        /* Does it. */
+        int klpp_target(struct own *o)
+        {
+            return o->n < LIMIT ? outside(&o->t) : exported;    /* kept */
+        }
+
+        #include <klpkit.h>
+        KLPKIT_RELOC(vmlinux, vmlinux, outside, 0);
+        """
+    )
+    assert made.functions == {"target": "klpp_target"}
+    assert not made.all_includes
+
+
+COUNTER = """\
+    static int state = 7;
+    static int never_written = 5;
+    __attribute__((noinline)) static int helper(int a) { return a * state++; }
+    static inline int inlined(int a) { return a + never_written; }
+    int target(int a)
+    {
+        static int calls;
+
+        return helper(a) + inlined(a) + ++calls;
+    }
+    int other(int a) { return helper(a) + state; }
+"""
+
+
+def test_state_of_the_running_kernel_is_referred_to_and_the_rest_copied(tmp_path: Path) -> None:
+    made = draft(tmp_path, COUNTER, "target")
+    assert "extern int state;" not in made.text
+    assert "int helper(int a);" in made.text
+    assert "return a * state++" not in made.text
+    assert "static inline int inlined(int a) { return a + never_written; }" in made.text
+    assert "static int never_written = 5;" in made.text
+    assert "extern int klpp_target_calls;" in made.text
+    assert "++klpp_target_calls" in made.text
+    assert "KLPKIT_RELOC(vmlinux, vmlinux, helper, 0);" in made.text
+    assert "KLPKIT_RELOC_AS(klpp_target_calls, vmlinux, vmlinux, calls." in made.text
+    assert made.copied == ("inlined",)
+
+
+def test_a_function_that_assumes_its_callers_is_copied_and_shares_the_state(tmp_path: Path) -> None:
+    made = draft(tmp_path, COUNTER, "target", uncallable=("helper",))
+    assert "static int helper(int a) { return a * state++; }" in made.text
+    assert "extern int state;" in made.text
+    assert "KLPKIT_RELOC(vmlinux, vmlinux, state, 0);" in made.text
+
+
+def test_two_functions_call_each_other_s_copies(tmp_path: Path) -> None:
+    text = "static int g(int);\nint f(int a) { return g(a); }\nstatic int g(int a) { return a ? f(a - 1) : 0; }\n"
+    made = draft(tmp_path, text, "f", "g")
+    assert "int klpp_f(int a) { return klpp_g(a); }" in made.text
+    assert "int klpp_g(int a) { return a ? klpp_f(a - 1) : 0; }" in made.text
+    symbols = {symbol.name for symbol in ElfFile.open(made.object).symbols if symbol.section}
+    assert {"klpp_f", "klpp_g"} <= symbols
+
+
+def test_conditionals_inside_a_copy_stay_whole(tmp_path: Path) -> None:
+    text = (
+        "#ifdef NO\nint f(long a)\n#else\nint f(int a)\n#endif\n{\n#ifdef NO\n return 1;\n#endif\n return a;\n}\n"
+    )
+    made = draft(tmp_path, text, "f")
+    assert made.text.count("#if") == made.text.count("#endif") == 2
+
+
+def test_a_header_s_function_is_copied_from_the_header(tmp_path: Path) -> None:
+    made = draft(tmp_path, '#include "h.h"\nint f(int a) { return small(a); }\n', "small", "f")
+    assert "int klpp_small(int a) { return a + 1; }" in made.text
+    assert "return klpp_small(a);" in made.text
+
+
+def test_exports_are_left_behind(tmp_path: Path) -> None:
+    text = '#define EXPORT(f) extern typeof(f) f; asm(".globl e_" #f)\nint f(void) { return 3; }\nEXPORT(f);\n'
+    assert "EXPORT" not in draft(tmp_path, text, "f").text
+
+
+def test_a_missing_include_is_noticed_by_the_compiler(tmp_path: Path) -> None:
+    # The macro's body is what needs o.h; the name `unrelated` appears nowhere in the text that is kept.
+    text = (
+        '#include "h.h"\n#include "o.h"\n#define PASTE(a, b) a##b\nint f(void) { return PASTE(unre, lated)(); }\n'
+    )
+    made = draft(tmp_path, text, "f")
+    assert '#include "o.h"' in made.text
+
+
+def test_a_symbol_that_the_kernel_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"nowhere.*symbol-not-in-kernel"):
+        draft(tmp_path, "int nowhere(void);\nint f(void) { return nowhere(); }\n", "f")
+
+
+def test_positions_go_into_the_annotation(tmp_path: Path) -> None:
+    made = draft(tmp_path, "int twice_there(void);\nint f(void) { return twice_there(); }\n", "f")
+    assert "KLPKIT_RELOC(vmlinux, vmlinux, twice_there, 2);" in made.text
+
+
+def test_an_unknown_function_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no function g"):
+        draft(tmp_path, "int f(void) { return 0; }\n", "g")
