@@ -106,6 +106,19 @@ def test_a_key_of_a_module_is_an_obstacle() -> None:
     assert [(obstacle.slug, obstacle.symbol) for obstacle in diff.obstacles] == [("module-key", "do_exit")]
 
 
+def test_a_key_whose_owner_nobody_knows_is_said_to_be_assumed() -> None:
+    pair = [PAIRS / "x86_64" / f"static-call-issue-1165.{side}.o" for side in ("original", "patched")]
+    if not pair[0].exists():
+        pytest.skip("../shared/objs is absent")
+    [note] = [note for note in diff_files(*pair).notes if note.startswith("taken for keys of the kernel")]
+    assert "__tracepoint_sched_process_exit" in note
+    assert "--symvers" in note
+    names = note.partition(": ")[2].partition(" (")[0].split(", ")
+    assert not any(
+        note.startswith("taken") for note in diff_files(*pair, symbol_owners=dict.fromkeys(names, "vmlinux")).notes
+    )
+
+
 def test_a_static_local_keeps_its_state_when_its_user_changes(compile_c: Compile) -> None:
     source = """
     int use(int *); int tell(int);

@@ -295,12 +295,24 @@ def _targets(graph: Graph, relocations: Relocations, symbols: SymbolColumns, own
     low = flat.base[section]
     # A place before the section or past its end belongs to its nearest entity.
     lookup = np.where(nameless, np.clip(aim, low, np.maximum(low, low + flat.sizes[section] - 1)), place)
+    lookup -= nameless & _ends(graph, relocations, owner)
     entity = np.searchsorted(starts, lookup, side="right") - 1
     row_of_symbol = np.full(len(graph.elf.symbols), 0, np.int64)
     row_of_symbol[entities.symbol[defined:]] = np.arange(defined, len(entities))
     target = np.where(inside, entity, row_of_symbol[relocations.symbol])
     offset = np.where(inside, aim - (starts[np.maximum(entity, 0)] if defined else 0), relocations.addend)
     return target, offset
+
+
+def _ends(graph: Graph, relocations: Relocations, owner: Ints) -> npt.NDArray[np.bool_]:
+    """Which references mean the last byte before their place."""
+    found = np.zeros(len(owner), dtype=bool)
+    for number, row in enumerate(map(special, graph.elf.sections.names)):
+        if row is not None and row.ends:
+            here = np.flatnonzero(relocations.section == number)
+            at = relocations.at[here] - graph.entities.start[owner[here]]
+            found[here[np.isin(at, row.ends)]] = True
+    return found
 
 
 def _table_skew(graph: Graph, relocations: Relocations, owner: Ints) -> Ints:
@@ -321,7 +333,9 @@ def _drop_padding(graph: Graph) -> None:
     entities, references = graph.entities, graph.references
     used = np.zeros(len(entities), dtype=bool)
     used[references.owner] = True
-    leads = entities.role[references.target] == Role.TEXT
+    # Fillers of an alternative are what the alternative is.
+    pieces = graph.roles[entities.section[references.target]] == Role.PIECES
+    leads = (entities.role[references.target] == Role.TEXT) | pieces
     used[references.target[leads | (entities.role[references.owner] != Role.SITES)]] = True
     blank = (entities.kind == Kind.ANONYMOUS) & ~used
     blank &= among(entities.role, (Role.TEXT, Role.DATA, Role.RODATA, Role.PIECES))

@@ -310,6 +310,16 @@ def _module_keys(
     result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]
 ) -> Iterator[Obstacle]:
     """Jump labels and static calls of a patch are set up before klp relocations give it a module's symbols."""
+    for function, section, name in _touched_keys(result):
+        module = result.symbol_owners.get(name, "vmlinux")
+        if module != "vmlinux":
+            evidence = f"its entry in {section} uses the key {name} of module {module}"
+            advice = "use static_key_enabled() or an ordinary call in the patched function"
+            yield Obstacle("module-key", result.both.name_of(function), evidence, advice)
+
+
+def _touched_keys(result: Comparison) -> Iterator[tuple[int, str, str]]:
+    """`(function, section, key)` for the jump labels and static calls of changed and new functions."""
     both = result.both
     graph = both.patched
     sections = [
@@ -317,16 +327,16 @@ def _module_keys(
     ]
     owner = graph.references.owner
     rows = np.flatnonzero(among(graph.entities.section[owner], sections) & (owner < graph.entities.defined))
+    unmatched = set(result.unmatched) if len(rows) else set()
     for row in rows.tolist():
-        name = graph.names[int(graph.references.target[row])]
-        module = result.symbol_owners.get(name, "vmlinux")
+        target = int(graph.references.target[row])
+        name = graph.names[target]
+        # Of its references one or two are the place in code.
+        if both.sort[target + both.split] == CODE and not name.startswith("__SCT__"):
+            continue
         function = result.function_of(int(result.site_owner[int(owner[row]) + both.split]))
-        touched = function in result.causes or function in result.unmatched
-        if module != "vmlinux" and touched:
-            section = graph.section_name(int(owner[row]))
-            evidence = f"its entry in {section} uses the key {name} of module {module}"
-            advice = "use static_key_enabled() or an ordinary call in the patched function"
-            yield Obstacle("module-key", both.name_of(function), evidence, advice)
+        if function in result.causes or function in unmatched:
+            yield function, graph.section_name(int(owner[row])), name or "without a name"
 
 
 def _aliases(result: Comparison, functions: tuple[Function, ...], data: tuple[Data, ...]) -> Iterator[Obstacle]:
@@ -381,4 +391,15 @@ def notes(result: Comparison) -> tuple[str, ...]:
         if both.role[row] == Role.INFORMATION and table is not None:
             which = "new" if row >= both.split else "gone or different"
             found.add(f"{which} entries in {graph.section_name(entity)} ({table.slug})")
+    found |= _assumed_owners(result)
     return tuple(sorted(found))
+
+
+def _assumed_owners(result: Comparison) -> set[str]:
+    """Keys of which nothing says that they are the kernel's own and not a module's: that is assumed, and said."""
+    keys = sorted({name for _, _, name in _touched_keys(result)} - result.symbol_owners.keys())
+    if not keys:
+        return set()
+    what = f"{', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
+    why = "it is not exported" if result.symbol_owners else "name a Module.symvers (--symvers) to have it checked"
+    return {f"taken for keys of the kernel itself, not of a module: {what} ({why})"}

@@ -70,7 +70,10 @@ def entity_starts(elf: ElfFile, flat: Flat, roles: Ints, relocations: _Relocatio
 
 
 def _divided(elf: ElfFile, flat: Flat, roles: Ints, relocations: _Relocations) -> tuple[Mask, list[Ints]]:
-    """Which sections are cut into entries, and where each entry starts."""
+    """Which sections are cut into entries, and where each entry starts.
+
+    Addends in entries whose places count from the entry are made to count from the field, as all others do.
+    """
     divided = np.zeros(len(roles), dtype=bool)
     cut = _string_starts(elf, flat, roles, divided)
     sections = np.flatnonzero(among(roles, _ENTRIES))
@@ -83,6 +86,8 @@ def _divided(elf: ElfFile, flat: Flat, roles: Ints, relocations: _Relocations) -
         row = special(elf.sections.names[section])
         entry = _entry_size(row, given, length, relocations.at[first:end] - start) if length else 0
         entries.append(entry)
+        if entry and row and row.from_entry:
+            relocations.addend[first:end] -= (relocations.at[first:end] - start) % entry
         if entry == length:
             whole.append(start)
         elif entry:

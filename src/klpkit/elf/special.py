@@ -62,7 +62,8 @@ class Special:
 
     `entries` are the entry sizes in bytes to try; empty means that symbols and references bound them.  `partner`
     names the section whose entry of the same number belongs to it.  `slug` is the reason when a change of it
-    stands in the way.
+    stands in the way.  With `from_entry` places count from the start of their entry and not from their field
+    (ppc feature fixups); `ends` are the fields with the place *behind* the last byte of what is meant.
     """
 
     name: str
@@ -71,6 +72,8 @@ class Special:
     lines: tuple[Line, ...] = ()
     partner: str = ""
     slug: str = ""
+    from_entry: bool = False
+    ends: tuple[int, ...] = ()
 
 
 _BUG = (Line(8, 2, 16, 12, (0, 4)), Line(16, 2, 16, 24, (0, 8)), Line(12, 2, 16, 16, (0, 4, 8)))
@@ -102,12 +105,12 @@ _ROWS = (
     Special("_kprobe_blacklist", Role.SITES, (8,)),
     Special(".s390_indirect*", Role.SITES, (4,)),
     Special(".s390_return*", Role.SITES, (4,)),
-    Special("__ftr_fixup", Role.SITES, (48, 40)),
-    Special("__mmu_ftr_fixup", Role.SITES, (48, 40)),
-    Special("__fw_ftr_fixup", Role.SITES, (48, 40)),
+    Special("__ftr_fixup", Role.SITES, (48, 40), from_entry=True, ends=(24, 40)),
+    Special("__mmu_ftr_fixup", Role.SITES, (48, 40), from_entry=True, ends=(24, 40)),
+    Special("__fw_ftr_fixup", Role.SITES, (48, 40), from_entry=True, ends=(24, 40)),
     Special("__lwsync_fixup", Role.SITES, (8, 4)),
     Special("__barrier_nospec_fixup", Role.SITES, (8, 4)),
-    Special("__btb_flush_fixup", Role.SITES, (16, 8)),
+    Special("__btb_flush_fixup", Role.SITES, (16, 8), from_entry=True, ends=(8,)),
     Special("__spec_barrier_fixup", Role.SITES, (8, 4)),
     Special("__stf_*_fixup", Role.SITES, (8, 4)),
     Special("__rfi_flush_fixup", Role.SITES, (8, 4)),
