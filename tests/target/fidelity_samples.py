@@ -29,7 +29,13 @@ int first(int x) { return helper(x) + helper(table[x & 7]); }
 int tally(int x) { count += x; return count * other(x); }
 const char *name_one(int *size) { *size = 42; return text_of(); }
 __attribute__((weak)) int soft(int x) { return x - 1; }
-int last(int x) { return x ^ 0x55; }
+__attribute__((noinline)) int last(int x) { return x ^ 0x55; }
+int tail(int x)
+{
+    if (x > 3) return last(x + 1);
+    x *= 9;
+    return x < 0 ? other(x) : last(x);
+}
 """
 )
 TWO = (
@@ -73,6 +79,7 @@ class Kernel:
 
     path: Path
     units: dict[str, Path]
+    """The object of each unit; with `/sections` after its name, the one with a section for each function."""
 
     def shipped(self, *, sizes: bool = True, content: bytes | None = None) -> Shipped:
         """What is shipped; without `sizes` as kallsyms tells it, `content` in place of the file's."""
@@ -105,6 +112,10 @@ def make_kernel(folder: Path) -> Kernel:
     """The kernel of `SOURCES`, its jump label made a no-op as objtool does."""
     units = compile_units(folder, **SOURCES)
     path = link(folder / "vmlinux", list(units.values()))
+    split = folder / "split"
+    split.mkdir()
+    for name, unit in compile_units(split, ("-ffunction-sections", "-fdata-sections"), **SOURCES).items():
+        units[f"{name}/sections"] = unit
     shipped = Linked(Vmlinux(symtab_columns(ElfFile.open(path)), ElfFile.open(path), path=path))
     content = bytearray(path.read_bytes())
     for _, address in shipped.jump_sites:

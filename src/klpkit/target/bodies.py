@@ -30,15 +30,24 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """The shipped bytes at a function's place, and the first difference outside relocated fields, None if equal.
+class Live:
+    """A relocated field of the original that is `at` this offset of the shipped function.
 
-    `live` are the fields that are still relocated in the shipped code.
+    `meant` is the spot of the symbol that it refers to, where a shorter form of the instruction tells it.
     """
+
+    field: Field
+    at: int
+    meant: Spot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The shipped bytes at a function's place, and the first difference outside relocated fields if any."""
 
     shipped: bytes
     difference: Difference | None
-    live: tuple[Field, ...]
+    live: tuple[Live, ...]
 
 
 def compare_body(original: Original, extent: Extent, shipped: Shipped, spot: Spot) -> Body | None:
@@ -58,8 +67,12 @@ def compare_body(original: Original, extent: Extent, shipped: Shipped, spot: Spo
         if any(first <= start < first + size for first, size in rewritten):
             continue
         mine[start : start + field.fact.size] = theirs[start : start + field.fact.size] = bytes(field.fact.size)
-        live.append(field)
-    difference = _first(mine, theirs) or _beyond(original, extent, shipped, spot)
+        live.append(Live(field, start))
+    difference = _first(mine, theirs) or beyond(original, extent, shipped, spot, extent.size)
+    if difference and original.has_own_section(extent):
+        from klpkit.target.relaxed import compare_relaxed
+
+        return compare_relaxed(original, extent, shipped, spot, there) or Body(there, difference, tuple(live))
     return Body(there, difference, tuple(live))
 
 
@@ -70,18 +83,18 @@ def _first(mine: bytearray, theirs: bytearray) -> Difference | None:
     return Difference(offset, "the code differs")
 
 
-def _beyond(original: Original, extent: Extent, shipped: Shipped, spot: Spot) -> Difference | None:
-    """A shipped function must end where the original does: nothing but padding may follow."""
+def beyond(original: Original, extent: Extent, shipped: Shipped, spot: Spot, end: int) -> Difference | None:
+    """A shipped function must end at `end`, where the original does: nothing but padding may follow."""
     size, exact = shipped.room(spot)
-    if size is None or size == extent.size:
+    if size is None or size == end:
         return None
-    if exact or size < extent.size:
-        return Difference(min(size, extent.size), f"the shipped one has {size} bytes, the original {extent.size}")
+    if exact or size < end:
+        return Difference(min(size, end), f"the shipped one has {size} bytes, the original {end}")
     size = min(size, original.room(extent) or size)
-    rest = shipped.read((spot[0], spot[1] + extent.size), size - extent.size)
+    rest = shipped.read((spot[0], spot[1] + end), size - end)
     if rest is None or re.fullmatch(original.facts.padding, rest):
         return None
-    return Difference(extent.size, "the shipped one goes on")
+    return Difference(end, "the shipped one goes on")
 
 
 def _rewritten(

@@ -36,7 +36,10 @@ GOOD = frozenset((Verdict.EQUAL, Verdict.OVERRIDDEN, Verdict.DISCARDED))
 
 @dataclass(frozen=True, slots=True)
 class FunctionFidelity:
-    """One function: `symbol` is the shipped one; `original` and `shipped` are its bytes on both sides."""
+    """One function: `symbol` is the shipped one; `original` and `shipped` are its bytes on both sides.
+
+    `symbol` is None for an equal function too where several of its name are equal in all that is compared.
+    """
 
     name: str
     section: str
@@ -99,6 +102,9 @@ def _judged(placing: Placing, extent: Extent) -> FunctionFidelity:
     spot = placing.place_of(extent)
     if extent.weak and _overridden(placing, extent, spot):
         return FunctionFidelity(*common, Verdict.OVERRIDDEN, original=here)
+    if spot is None and (twins := _twins(placing, extent)):
+        symbol = twins[0] if len(twins) == 1 else None
+        return FunctionFidelity(*common, Verdict.EQUAL, symbol, original=here)
     if spot is None:
         verdict = Verdict.DISCARDED if section.startswith(DISCARDED) else Verdict.ABSENT
         return FunctionFidelity(
@@ -129,6 +135,18 @@ def _overridden(placing: Placing, extent: Extent, spot: Spot | None) -> bool:
     return bool(same) and all(symbol.kind not in "wW" for symbol in same)
 
 
+def _twins(placing: Placing, extent: Extent) -> list[TargetSymbol]:
+    """The shipped functions of this name that are equal in all: where nothing else tells which one it is."""
+    found = []
+    for spot, symbol in placing.shipped.named(extent.name):
+        body = placing.body(extent, spot) if symbol.function else None
+        if body is None or body.difference is not None:
+            continue
+        if not any(_wrong_references(placing, extent, spot, body)):
+            found.append(symbol)
+    return found
+
+
 def _absence(placing: Placing, extent: Extent) -> str:
     count = len(placing.shipped.named(extent.name))
     if not count:
@@ -137,8 +155,7 @@ def _absence(placing: Placing, extent: Extent) -> str:
 
 
 def _wrong_references(placing: Placing, extent: Extent, spot: Spot, body: Body) -> Iterator[Difference]:
-    for field in body.live:
-        inside = field.offset - extent.offset
-        why = wrong_reference(placing, field, (spot[0], spot[1] + inside))
+    for live in body.live:
+        why = wrong_reference(placing, live, spot)
         if why is not None:
-            yield Difference(inside, why)
+            yield Difference(live.field.offset - extent.offset, why)

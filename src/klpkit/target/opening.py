@@ -91,13 +91,12 @@ def open_target(
     modules: Path | None = None,
     system_map: Path | None = None,
     symvers: Path | None = None,
-    symbols: Path | None = None,
 ) -> Target:
     """The shipped kernel that these files describe.
 
-    At least one of `image` (bzImage), `vmlinux` (linked, best with symbols), `system_map` and `symbols` (a
-    `symbols.klp` list) must tell vmlinux's symbols.  Where several are given they must agree: `RefusedError`
-    (`target-files-disagree`) names the first symbol that does not.
+    At least one of `image` (bzImage), `vmlinux` (linked, best with symbols) and `system_map` must tell vmlinux's
+    symbols.  Where several are given they must agree: `RefusedError` (`target-files-disagree`) names the first
+    symbol that does not.
     """
     known = [Vmlinux(*_linked(path), path=path) for path in (image, vmlinux) if path]
     known += [Vmlinux(read_system_map(path), None, path=path) for path in (system_map,) if path]

@@ -10,11 +10,11 @@ what most evidence agrees on, in this order:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from klpkit.target.bodies import Body, compare_body
-from klpkit.target.original import Extent, Field, Original
+from klpkit.target.bodies import Body, Live, compare_body
+from klpkit.target.original import Extent, Original
 from klpkit.target.shipped import Shipped, Spot
 
 # Evidence that a place is right: a name with equal bytes, a reference out of equal code, a mere name.
@@ -109,21 +109,28 @@ def _by_reference(placing: Placing, told: set[tuple[int, Spot]]) -> Iterator[tup
         body = placing.body(extent, spot)
         if body is not None and body.difference is None:
             told.add((extent.row, spot))
-            start = (spot[0], spot[1] - extent.offset)
-            yield from _told(placing, start, body.live)
+            yield from _told(placing, spot, body.live)
     for section in original.placed_sections - set(original.elf.sections.executable):
         base = placing.bases.get(section)
         if base is not None and (-section, base) not in told:
             told.add((-section, base))
-            yield from _told(placing, base, original.fields(section))
+            yield from _told(placing, base, [Live(each, each.offset) for each in original.fields(section)])
 
 
-def _told(placing: Placing, base: Spot, fields: list[Field] | tuple[Field, ...]) -> Iterator[tuple[int, Spot]]:
+def _told(placing: Placing, start: Spot, fields: Sequence[Live]) -> Iterator[tuple[int, Spot]]:
     table = placing.original.elf.symbols
     for each in fields:
-        section = int(table.section[each.symbol])
+        section = int(table.section[each.field.symbol])
         if section not in placing.original.placed_sections:
             continue
-        meant = placing.shipped.meant((base[0], base[1] + each.offset), each.kind, each.fact, each.addend)
+        meant = meant_by(placing.shipped, each, start)
         if meant is not None and not meant[0].startswith("?"):
-            yield section, (meant[0], meant[1] - int(table.value[each.symbol]))
+            yield section, (meant[0], meant[1] - int(table.value[each.field.symbol]))
+
+
+def meant_by(shipped: Shipped, live: Live, start: Spot) -> Spot | None:
+    """The spot of the symbol that a field means in shipped code or data that begins at `start`."""
+    if live.meant is not None:
+        return live.meant
+    field = live.field
+    return shipped.meant((start[0], start[1] + live.at), field.kind, field.fact, field.addend)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from klpkit.elf import constants as c
+from klpkit.target.bodies import Live
 from klpkit.target.original import Field
-from klpkit.target.placing import Placing
+from klpkit.target.placing import Placing, meant_by
 from klpkit.target.shipped import Spot
 
 
-def wrong_reference(placing: Placing, field: Field, at: Spot) -> str | None:
-    """What is wrong with the field shipped at `at`, in words; None where it refers to what `field` names."""
+def wrong_reference(placing: Placing, live: Live, start: Spot) -> str | None:
+    """What is wrong with a field of the function shipped at `start`, in words; None where nothing is."""
+    field = live.field
     if not field.fact.size:
         return None
-    meant = placing.shipped.meant(at, field.kind, field.fact, field.addend)
+    meant = meant_by(placing.shipped, live, start)
     name = _label(placing, field)
     if meant is None:
         return f"refers to {name} in the original and to nothing in the shipped code"
