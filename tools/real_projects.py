@@ -205,7 +205,7 @@ def _steps(steps: Steps, values: dict[str, str], folder: Path, broken: bool) -> 
     if complaints or (told and not broken):
         return f"{complaints + told} complaints", False
     if broken:
-        return f"{tests} passed, told", bool(told and tests)
+        return f"{tests} passed, {'told' if told else 'not told'}", bool(told and tests)
     return (f"{tests} passed", True) if tests else ("no test ran", False)
 
 
