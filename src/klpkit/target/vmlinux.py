@@ -91,8 +91,7 @@ class Vmlinux(TargetObject):
     @property
     def has_code(self) -> bool:
         """Whether shipped bytes are at hand at all: `vmlinux.debug` files have none, nor has System.map."""
-        start = self.address("_stext") or self.address("_text")
-        return start is not None and self.holds(start)
+        return self.elf is not None and bool(self.elf.sections.executable)
 
     @cached_property
     def build_id(self) -> str:
