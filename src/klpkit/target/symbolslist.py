@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from klpkit.errors import FormatError, RefusedError, UserError
@@ -30,6 +31,10 @@ class ListedObject(TargetObject):
         return tuple(TargetSymbol(name, 0, None, "?", index=index) for index in range(self.counts.get(name, 0)))
 
     def exports(self) -> Mapping[str, Export]:
+        return self._exports
+
+    @cached_property
+    def _exports(self) -> Mapping[str, Export]:
         names = (name.removeprefix(EXPORT_PREFIX) for name in self.counts if name.startswith(EXPORT_PREFIX))
         return {name: Export(name, None, "", False, self.name) for name in names}
 
@@ -74,6 +79,10 @@ class SymbolsList:
 
     def exports(self) -> Mapping[str, Export]:
         """What all objects export."""
+        return self._exports
+
+    @cached_property
+    def _exports(self) -> Mapping[str, Export]:
         return {name: export for each in self.objects.values() for name, export in each.exports().items()}
 
 
