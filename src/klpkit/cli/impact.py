@@ -39,9 +39,16 @@ class Query:
     jobs: int | None
     form: str
     html: Path | None
+    prove: bool = False
+    causes: bool | None = None
 
     def check(self) -> None:
         """Raise `UsageError` for a combination that makes no sense, with the way out."""
+        if self.prove:
+            self._check_prove()
+            return
+        if self.causes is not None:
+            raise click.UsageError("--causes goes with --prove")
         if sum(map(bool, (self.build, self.dumps, self.elf))) > 1:
             raise click.UsageError("--build, --dumps and --elf exclude each other: name one kind of evidence")
         if self.debug and not self.elf:
@@ -52,6 +59,16 @@ class Query:
             raise click.UsageError("name a function, or a patch with --patch, or ask for --all")
         if self.patches and (self.dumps or self.elf):
             raise click.UsageError("--patch needs the sources: use it with --build")
+
+    def _check_prove(self) -> None:
+        if self.dumps or self.elf:
+            raise click.UsageError("--prove compiles: use it with --build")
+        if self.form in ("dot", "table") or self.html:
+            raise click.UsageError("--prove prints text or JSON: leave out --dot, --table and --html")
+        if self.everything and (self.patches or not self.functions):
+            raise click.UsageError("--prove --all wants source files: klpkit impact --prove --all fs/namei.c")
+        if not (self.functions or self.patches):
+            raise click.UsageError("name a function, or a patch with --patch")
 
 
 @click.command("impact", short_help="List the functions that must be patched with a function.")
@@ -82,6 +99,12 @@ class Query:
     help="Ask for the functions that a source patch touches. Repeatable.",
 )
 @click.option("--all", "everything", is_flag=True, help="Answer for every function there is.")
+@click.option("--prove", is_flag=True, help="Prove the list: hide each body, compile again, compare the code.")
+@click.option(
+    "--causes/--no-causes",
+    default=None,
+    help="With --prove: find the pass behind what no record shows (default: not with --all).",
+)
 @click.option("--all-chains", is_flag=True, help="Give every chain of reasons, not only a shortest one.")
 @click.option("--lenient", is_flag=True, help="Count malformed lines of dumps as warnings instead of stopping.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at once (default: one a processor).")
@@ -102,9 +125,14 @@ def command(**options: Any) -> None:
       klpkit impact --patch fix.patch --build ~/linux --html impact.html
       klpkit impact kernel/signal.c:dequeue_signal --dumps ~/linux --json
       klpkit impact do_exit --elf /usr/lib/debug/boot/vmlinux-6.12
+      klpkit impact --prove may_linkat --build ~/linux
+      klpkit impact --prove --all kernel/signal.c --build ~/linux
     """
     query = Query(**options)
     query.check()
+    if query.prove:
+        _prove(query)
+        return
     if query.everything:
         with _everything(query) as evidence:
             _print_all(evidence, query.form)
@@ -114,6 +142,23 @@ def command(**options: Any) -> None:
     if query.html is not None:
         _write_page(answer, query.html)
     _print(answer, query.form)
+
+
+def _prove(query: Query) -> None:
+    from klpkit.cli import proving
+
+    tree = _tree(query)
+    causes = not query.everything if query.causes is None else query.causes
+    if query.everything:
+        proving.prove_files(tree, query.functions, causes=causes, jobs=query.jobs, form=query.form)
+        return
+    from klpkit.impact.patched import patched_functions
+
+    touched = patched_functions(query.patches, tree)
+    for warning in touched.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    specs = [*query.functions, *touched.specs]
+    proving.prove(tree, specs, causes=causes, jobs=query.jobs, form=query.form)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from klpkit.build.replays import replay
@@ -36,6 +37,7 @@ class Records:
     unfaithful: tuple[str, ...]
 
 
+@lru_cache(maxsize=8)
 def read_records(unit: ProofUnit) -> Records:
     """The records of `unit`; made once."""
     with unit.lock:
