@@ -123,6 +123,18 @@ def test_a_promoted_local_with_another_body_is_the_only_change(tmp_path: Path, c
     assert diff.verdict is Verdict.PATCHABLE
 
 
+@CLANGS
+def test_backend_objects_alone_tell_the_changed_body_from_its_renamed_callers(tmp_path: Path, clang: str) -> None:
+    before = _backend_objects(tmp_path / "before", clang, PROMOTED).parent
+    after = _backend_objects(tmp_path / "after", clang, PROMOTED.replace("state * 3", "state * 11 - x")).parent
+    main, shared = (diff_files(before / name, after / name) for name in ("main.native.o", "shared.native.o"))
+    assert _promoted(before / "main.native.o").isdisjoint(_promoted(after / "main.native.o"))
+    assert _promoted(before / "main.native.o")
+    assert main.verdict is Verdict.NO_CHANGE
+    assert [name.split(".")[0] for name in shared.changed] == ["bar"]
+    assert (shared.verdict, shared.new, shared.gone) == (Verdict.PATCHABLE, [], [])
+
+
 def test_bytecode_is_refused_and_the_linked_object_is_compared(tmp_path: Path) -> None:
     _need("gcc-12")
     linked = []

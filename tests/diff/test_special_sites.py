@@ -121,3 +121,23 @@ def test_fixups_of_other_machines_belong_to_their_function(
     diff = diff_files(*paths)
     assert diff.changed == ["f"]
     assert {obstacle.slug for obstacle in diff.obstacles} == {"no-ftrace-location"}
+
+
+def test_every_line_number_of_a_bug_table_is_told(compile_c: Compile) -> None:
+    entry = ".long 1b - ., text - .\\n.word LINE, 0"
+    lines = [7, 9, 7]
+    paths = []
+    for changed in (9, 11):
+        twice = "\\n".join(entry.replace("LINE", str(changed if n == 9 else n)) for n in lines)
+        paths.append(compile_c(SOURCE, *FTRACE, f"-DF={_asm('__bug_table', twice)}", "-DG="))
+    for sides, told in ((paths, (9, 11)), (paths[::-1], (11, 9))):
+        diff = diff_files(*sides)
+        assert diff.verdict is Verdict.NO_CHANGE
+        assert [(line.where, line.before, line.after) for line in diff.moved] == [("f", *told)]
+
+
+def test_a_line_number_of_a_record_without_a_function_is_told(compile_c: Compile) -> None:
+    entry = '".pushsection __bug_table,\\"aw\\"\\n.long text - ., text - .\\n.word LINE, 0\\n.popsection\\n"'
+    paths = [compile_c(SOURCE, *FTRACE, f"-DF={entry.replace('LINE', n)}", "-DG=") for n in ("9", "11")]
+    diff = diff_files(*paths)
+    assert [(line.where, line.before, line.after) for line in diff.moved] == [("a record in __bug_table", 9, 11)]

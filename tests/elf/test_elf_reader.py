@@ -46,6 +46,16 @@ def test_compiled_objects_read_as_pyelftools_reads_them(tmp_path: Path, flags: t
     agrees_with_pyelftools(compile_c(SOURCE, tmp_path / "a.o", *flags))
 
 
+@pytest.mark.parametrize("target", ["bpfel", "bpfeb"])
+def test_relocations_without_addends_are_read_in_either_byte_order(tmp_path: Path, target: str) -> None:
+    path = compile_c(SOURCE, tmp_path / "a.o", f"--target={target}", "-g", cc="clang-19")
+    elf = ElfFile.open(path)
+    assert elf.byte_order == {"bpfel": "<", "bpfeb": ">"}[target]
+    assert {elf.sections.type[index] for index in elf.relocation_sections} == {c.SHT_REL}
+    assert not elf.relocations(elf.relocation_sections[0]).explicit
+    agrees_with_pyelftools(path)
+
+
 def test_shared_pairs_read_as_pyelftools_reads_them() -> None:
     by_size = sorted(require_shared(), key=lambda path: path.stat().st_size)
     seen: dict[str, int] = {}

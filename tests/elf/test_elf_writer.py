@@ -75,6 +75,12 @@ def test_a_round_trip_prints_the_same(tmp_path: Path, cc: str, flags: tuple[str,
     assert meaning(written) == meaning(path)
 
 
+@pytest.mark.parametrize("target", ["bpfel", "bpfeb"])
+def test_relocations_without_addends_survive_a_round_trip(tmp_path: Path, target: str) -> None:
+    path = compile_c(SOURCE, tmp_path / "a.o", f"--target={target}", cc="clang-19")
+    assert meaning(round_trip(path, tmp_path)) == meaning(path)
+
+
 @pytest.mark.parametrize("flags", [(), ("-g", "-ffunction-sections")])
 def test_the_linker_makes_the_same_of_it(tmp_path: Path, flags: tuple[str, ...]) -> None:
     path = compile_c(SOURCE, tmp_path / "a.o", *flags)

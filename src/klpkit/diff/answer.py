@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 
 from klpkit.diff import lines, obstacles, why
@@ -89,36 +91,33 @@ def _explained(result: Comparison, origin: int) -> list[MovedLine] | None:
 
 def _moved_in_records(result: Comparison) -> list[MovedLine]:
     """Line numbers in bug tables and printk records of functions that are the same otherwise."""
-    both = result.both
-    left, right = _records(result, 0), _records(result, 1)
+    left, right = _record_lines(result, 0), _record_lines(result, 1)
     moved = []
-    for key, entity in left.items():
-        other = right.get(key)
-        if other is None:
-            continue
-        before, after = line_number(both.original, entity), line_number(both.patched, other)
-        if before != after:
-            where = both.name_of(key[0]) or f"record {entity}"
-            moved.append(MovedLine(where, before, after, f"{both.original.section_name(entity)} entry"))
+    for key, before in left.items():
+        owner, _, section = key
+        where = result.both.name_of(owner) if owner >= 0 else ""
+        for old, new in zip(sorted(before), sorted(right.get(key, ())), strict=False):
+            if old != new:
+                moved.append(MovedLine(where or f"a record in {section}", old, new, f"{section} entry"))
     return moved
 
 
-def _records(result: Comparison, side: int) -> dict[tuple[int, int], int]:
-    """Records with line numbers by the function and place (or partner) that they belong to."""
+def _record_lines(result: Comparison, side: int) -> dict[tuple[int, int, str], list[int]]:
+    """Line numbers by the function (or matched record; -1: none), place and section that they belong to."""
     both = result.both
     graph = (both.original, both.patched)[side]
     shift = side * both.split
-    found: dict[tuple[int, int], int] = {}
+    found: dict[tuple[int, int, str], list[int]] = defaultdict(list)
     for entity in graph.line_fields:
         row = entity + shift
-        owner = int(result.site_owner[row])
+        owner, partner = int(result.site_owner[row]), int(result.found.partner[row])
+        own, place = (min(row, partner), -1) if partner >= 0 else (-1, -1)
         if owner >= 0:
             own = result.function_of(owner)
-            span = graph.references_of(entity)
-            found[own, int(graph.references.offset[span.start])] = entity
-        elif result.found.partner[row] >= 0:
-            found[min(row, int(result.found.partner[row])), -1] = entity
-    return {key: entity for key, entity in found.items() if key[0] < both.split and key[0] not in result.causes}
+            place = int(graph.references.offset[graph.references_of(entity).start])
+        if own < both.split and own not in result.causes:
+            found[own, place, graph.section_name(entity)].append(line_number(graph, entity))
+    return found
 
 
 # --- functions ---------------------------------------------------------------------------------------------
