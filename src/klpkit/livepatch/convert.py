@@ -42,9 +42,9 @@ def convert(module: ElfObject, data: SymbolData | None = None) -> tuple[Converte
     """
     annotated = dict.fromkeys(read_annotations(module))
     found = {reference: checked(reference, data) for reference in annotated}
-    for name in _unresolved(module, {reference.symbol for reference in annotated}, data):
-        reference, symbol = looked_up(name, _patched_modules(module, data), data)
-        found[reference] = symbol
+    unresolved = list(_unresolved(module, {reference.symbol for reference in annotated}, data))
+    patched = _patched_modules(module, data) if unresolved else []
+    found.update(looked_up(name, patched, data) for name in unresolved)
     if not found:
         return ()
     _check_live_patch(module, tuple(found))

@@ -69,10 +69,10 @@ def _text(data: bytes) -> str:
 
 
 def strings_of(module: ElfObject) -> bytes:
-    """All data that can hold the name of a patched object."""
+    """All data that can hold the name of a patched object, ended by a NUL."""
     told_elsewhere = (".modinfo", ".gnu.linkonce.this_module", "__version")
-    return b"\0".join(
-        bytes(section.data)
+    return b"".join(
+        bytes(section.data) + b"\0"
         for section in module.sections
         if section.flags & c.SHF_ALLOC
         and not section.flags & c.SHF_EXECINSTR
@@ -81,4 +81,5 @@ def strings_of(module: ElfObject) -> bytes:
 
 
 def holds(texts: bytes, name: str) -> bool:
-    return name.encode() + b"\0" in texts + b"\0"
+    """Whether `name` ends a string in `texts`: linkers let strings share their ends."""
+    return name.encode() + b"\0" in texts
