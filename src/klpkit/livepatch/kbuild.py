@@ -73,10 +73,9 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 # What objtool says of code that it can't follow; the module would have no unwind data for it.
 _OBJTOOL = re.compile(r"^.*: (?:warning|error): objtool: (.*)$", re.MULTILINE)
 _HARMLESS = re.compile(
-    # The glue names functions that no one calls indirectly: live patching returns to them.  Symbols under klp
-    # names hide that a function does not return, or may be called with user access open.
-    r"^functions_\d+\+\S+ data relocation to !ENDBR: klpp_|falls through to next function|unreachable instruction"
-    r"|call to \.klp\.sym\.rela\.\S* with UACCESS enabled|is missing an ELF size annotation|missing __noreturn"
+    # The glue names functions that no one calls indirectly: live patching returns to them.  A symbol under a klp
+    # name hides that the function may be called with user access open.
+    r"^functions_\d+\+\S+ data relocation to !ENDBR: klpp_|call to \.klp\.sym\.rela\.\S* with UACCESS enabled"
 )
 
 

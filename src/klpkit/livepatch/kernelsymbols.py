@@ -20,6 +20,7 @@ from klpkit.target.vmlinux import Vmlinux
 
 # Each module has one; THIS_MODULE of patched code is that of the module it patches.
 _OWN_MODULE = "__this_module"
+_STATIC_CALLS = ("__SCT__", "__SCK__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,10 @@ class KernelSymbols:
                 f"{name} belongs to module {export.module}, and {owner} refers to it",
                 hint="check that Module.symvers is the running kernel's",
             )
-        return self._klp(VMLINUX, self.target.vmlinux, the_global(self.target.vmlinux, name))
+        found = self._klp(VMLINUX, self.target.vmlinux, the_global(self.target.vmlinux, name))
+        # Of a static call objtool would make a site whose key the loader can't find.
+        plain = not name.startswith(_STATIC_CALLS)
+        return Found(replace(found.reference, plain=plain), found.symbol)
 
     def _klp(self, patched: str, holder: TargetObject, symbol: TargetSymbol) -> Found:
         # The kernel wants symbols of vmlinux in the tables for vmlinux, whatever is patched.

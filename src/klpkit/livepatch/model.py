@@ -37,6 +37,8 @@ class Reference:
 
     `object` is who has it (`vmlinux` or a module), `sympos` its position there (0: the name is unique), and
     `patched_object` the object whose loading applies the relocation; both only count for klp relocations.
+    `plain` ones keep their name until the relocations are converted, so that objtool knows them: it has a list of
+    functions that do not return.
     """
 
     kind: Kind
@@ -45,11 +47,12 @@ class Reference:
     sympos: int = 0
     patched_object: str = ""
     users: tuple[str, ...] = ()
+    plain: bool = False
 
     @property
     def symbol(self) -> str:
         """The undefined symbol's name in the module until the relocations are converted."""
-        if self.kind is Kind.EXPORT:
+        if self.kind is Kind.EXPORT or self.plain:
             return self.name
         return f".klp.sym.rela.{self.patched_object}.{self.object}.{self.name},{self.sympos}"
 
