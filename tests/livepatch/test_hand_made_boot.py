@@ -9,6 +9,8 @@ import pytest
 
 from kernels import StockKernel
 from klpkit.boot import Guest, Outcome, run_guest
+from klpkit.elf import ElfObject
+from klpkit.elf import constants as c
 from klpkit.livepatch import INCLUDE
 from klpkit.livepatch.convert import Converted, convert_file
 from klpkit.programs import run
@@ -67,6 +69,37 @@ def test_references_of_real_modules_are_converted(shipped: StockKernel, tmp_path
         ".klp.sym.vmlinux.sched_schedstats,0": {"__jump_table": 1},
     }
     assert all(each.found for each in done)
+
+
+@pytest.mark.kernel
+def test_all_else_of_a_real_module_stays(shipped: StockKernel, tmp_path: Path) -> None:
+    module = built("livepatch-two", shipped, tmp_path)
+    out = tmp_path / "out.ko"
+    convert_file(module, out, open_target(image=shipped.image, modules=shipped.modules))
+    before, after = ElfObject.read(module), ElfObject.read(out)
+    assert (after.machine, after.flags, after.os_abi) == (before.machine, before.flags, before.os_abi)
+    for old, new in zip(before.sections, after.sections, strict=True):
+        records = old.name.startswith(".klp.module_relocs.")
+        kept = old.flags & ~c.SHF_ALLOC if records else old.flags
+        assert (new.name, new.type, new.flags, new.size) == (old.name, old.type, kept, old.size)
+        assert (new.align, new.entry_size, bytes(new.data)) == (old.align, old.entry_size, bytes(old.data))
+    unresolved = {"jhash", "nr_processes", "type_show"}
+    for before_it, after_it in zip(before.symbols, after.symbols, strict=True):
+        if before_it.name in unresolved and before_it.section is None:
+            assert (after_it.special, after_it.bind) == (c.SHN_LIVEPATCH, before_it.bind)
+            unresolved.discard(before_it.name)
+        else:
+            assert (after_it.name, after_it.value, after_it.size) == (
+                before_it.name,
+                before_it.value,
+                before_it.size,
+            )
+            assert (after_it.type, after_it.bind, after_it.other) == (
+                before_it.type,
+                before_it.bind,
+                before_it.other,
+            )
+    assert not unresolved
 
 
 @pytest.mark.boot
