@@ -64,9 +64,11 @@ class Built:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def build_livepatch(request: Request, *, progress: Progress | None = None) -> Built:
+def build_livepatch(request: Request, *, progress: Progress | None = None, target: Target | None = None) -> Built:
     """Build the live patch that `request` asks for; it appears under its name only when it was verified.
 
+    `progress` is called with how many compilations are finished and how many there are.  `target` is the shipped
+    kernel where the caller has opened it already.
     Raises `RefusedError` where no live patch can carry the change or the shipped kernel is another one, and
     `UserError` where a patch does not apply or compile.  Neither source nor build tree is written to.
     """
@@ -89,7 +91,7 @@ def build_livepatch(request: Request, *, progress: Progress | None = None) -> Bu
             if not compiled.pairs:
                 raise _nothing_changed(compiled)
         with clock.step("kernel"):
-            target = _target(request)
+            target = target or open_shipped(request)
         with clock.step("fidelity"):
             checked = [found for pair in compiled.pairs for found in _fidelity(pair, target, tree, work)]
             mismatch = _mismatches(checked, request, target, compiled.pairs[0])
@@ -144,7 +146,8 @@ def _headers(request: Request) -> Path:
     return request.headers or request.kernel or request.build
 
 
-def _target(request: Request) -> Target:
+def open_shipped(request: Request) -> Target:
+    """The shipped kernel that the files of `request` describe."""
     from klpkit.target import open_target
 
     symvers = _headers(request) / "Module.symvers"
