@@ -119,9 +119,9 @@ def _check(request: Request) -> None:
         raise UserError(
             "nothing tells what the running kernel is", hint="name its image with --image or its --vmlinux"
         )
-    module_name(request.name or request.out.name)
     if not request.out.name.endswith(".ko"):
         raise UserError(f"{request.out}: a module's name ends in .ko", hint="choose another name with -o")
+    module_name(request.name or request.out.name)
     if not request.out.absolute().parent.is_dir():
         raise UserError(f"{request.out.parent}: no such folder", hint="make it, or choose another with -o")
 
