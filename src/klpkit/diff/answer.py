@@ -190,7 +190,7 @@ def _data(result: Comparison) -> tuple[Data, ...]:
     left = np.flatnonzero((both.sort[: both.split] == STATE) & (result.found.partner[: both.split] >= 0))
     changed_role = left[both.role[left] != both.role[result.found.partner[left]]].tolist()
     rows = {row for row in result.bytes_differ | result.references_differ if both.sort[row] == STATE}
-    rows |= set(changed_role)
+    rows |= set(changed_role) | result.resized
     known = [row for row in sorted(rows) if both.declared[row] == -1 or both.role[row] == Role.DATA]
     found = [_changed_data(result, row) for row in known]
     lone = [row for row in result.unmatched if both.sort[row] == STATE or both.kind[row] == Kind.COMMON]
@@ -203,6 +203,8 @@ def _changed_data(result: Comparison, row: int) -> Data:
     partner = int(result.found.partner[row])
     a, b = both.original, both.patched
     sizes = (a.size_of(row), b.size_of(partner - both.split))
+    if row in result.resized:
+        sizes = a.symbol_size(row), b.symbol_size(partner - both.split)
     if both.role[row] != both.role[partner]:
         what = "read-only"
     elif sizes[0] != sizes[1]:

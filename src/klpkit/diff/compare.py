@@ -21,9 +21,10 @@ class Comparison:
     """Rows of the original that differ from their partners, and rows of either side that have none.
 
     `bytes_differ` and `references_differ` hold rows of the original; `places_differ` those whose references even
-    lie at other places.  `causes` maps a function's row (its parent's, for a part) to why it counts as changed.
-    `symbol_owners` says which module a symbol outside belongs to, as far as the caller knows.
-    `entries` are rows of registries, information and unknown sections that the other side lacks.
+    lie at other places; `resized` is state of equal bytes whose symbol has another size.  `causes` maps a
+    function's row (its parent's, for a part) to why it counts as changed.  `symbol_owners` says which module a
+    symbol outside belongs to, as far as the caller knows.  `entries` are rows of registries, information and
+    unknown sections that the other side lacks.
     """
 
     both: Union
@@ -33,6 +34,7 @@ class Comparison:
     bytes_differ: set[int] = field(default_factory=set)
     references_differ: set[int] = field(default_factory=set)
     places_differ: set[int] = field(default_factory=set)
+    resized: set[int] = field(default_factory=set)
     constants: set[int] = field(default_factory=set)
     causes: dict[int, set[tuple[Cause, int]]] = field(default_factory=lambda: defaultdict(set))
     unmatched: list[int] = field(default_factory=list)
@@ -62,7 +64,10 @@ def compare(found: Correlation) -> Comparison:
     _spread(result)
     _sites(result)
     for row in differing_extents(result):
-        result.causes[result.function_of(row)].add((Cause.SIZE, row))
+        if both.sort[row] == CODE:
+            result.causes[result.function_of(row)].add((Cause.SIZE, row))
+        else:
+            result.resized.add(row)
     result.entries = _lone_entries(result)
     return result
 
@@ -162,11 +167,12 @@ def _mark_user(result: Comparison, user: int, origin: int, queue: list[int], see
 
 
 def differing_extents(result: Comparison) -> dict[int, list[str]]:
-    """Functions with several symbols → those of the symbols that span other sizes on the two sides.
+    """Code and state → those of its symbols that span other sizes on the two sides, though the bytes are the same.
 
-    Where one symbol covers the bytes, another's size bounds no entity: nothing else would see it differ.
+    Where one symbol covers the bytes, another's size bounds no entity; and a symbol of no size covers all bytes to
+    the next.  Nothing else would see those sizes differ.
     """
-    both, found = result.both, {}
+    both, found = result.both, _resized(result)
     for row in both.original.aliases:
         partner = int(result.found.partner[row])
         if both.sort[row] != CODE or partner < 0:
@@ -176,6 +182,22 @@ def differing_extents(result: Comparison) -> dict[int, list[str]]:
         if names:
             found[row] = sorted(names)
     return found
+
+
+def _resized(result: Comparison) -> dict[int, list[str]]:
+    """Rows with one symbol on either side whose size differs while their own extent does not."""
+    both = result.both
+    left, right = result.found.pairs
+    a, b = both.original, both.patched
+    right = right - both.split
+    before, after = a.entities.symbol[left], b.entities.symbol[right]
+    named = (before >= 0) & (after >= 0) & (left < a.entities.defined) & (right < b.entities.defined)
+    named &= (both.sort[left] == CODE) | (both.sort[left] == STATE)
+    differ = named & (a.elf.symbols.size[before] != b.elf.symbols.size[after])
+    extents = a.entities.end[left] - a.entities.start[left], b.entities.end[right] - b.entities.start[right]
+    differ &= extents[0] == extents[1]
+    rows = zip(left[differ].tolist(), right[differ].tolist(), strict=True)
+    return {row: [both.name_of(row)] for row, other in rows if row not in a.aliases and other not in b.aliases}
 
 
 def _extents(graph: Graph, entity: int) -> dict[str, int]:

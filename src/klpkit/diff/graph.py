@@ -178,6 +178,10 @@ class Graph:
     def size_of(self, entity: int) -> int:
         return int(self.entities.end[entity] - self.entities.start[entity])
 
+    def symbol_size(self, entity: int) -> int:
+        """The size that an entity's symbol states."""
+        return int(self.elf.symbols.size[self.entities.symbol[entity]])
+
     @property
     def first_reference(self) -> Ints:
         """Where each entity's references begin; one more row than entities."""
