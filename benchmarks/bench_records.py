@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench_help import bytecode_environment
-from synthetic_dumps import write_dumps
+from synthetic_dumps import REMOVALS, write_dumps
 
 CLONE_LINES = 1_000_000
 
@@ -144,22 +144,26 @@ def main() -> None:
         _run(sys.argv[2], sys.argv[3])
         return
     clone_lines = int(sys.argv[1]) if len(sys.argv) > 1 else CLONE_LINES
-    with tempfile.TemporaryDirectory(prefix="klpkit-bench-") as name:
-        folder = Path(name)
-        dumps = write_dumps(folder, clone_lines)
-        size = sum(path.stat().st_size for path in dumps) >> 20
-        print(f"{clone_lines:,} clone lines, {len(dumps):,} dumps, {size} MiB")
-        print(f"{'':34}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}  ")
-        measured("nothing", folder)
-        base = measured("baseline", folder)
-        rows = [("all functions, object graph", base), ("all functions, klpkit", measured("klpkit", folder))]
-        rows += [("one function, first time", measured("query", folder))]
-        rows += [("one function, after that", measured("query", folder))]
-        for title, figures in rows:
-            ratio = f"{base.cpu / figures.cpu:6.1f} x less CPU" if figures is not base else "baseline"
-            print(
-                f"{title:34}{figures.cpu:8.2f}{figures.wall:8.2f}{figures.peak_mb:9.0f}  {ratio:18}{figures.found}"
-            )
+    for removals, what in ((0.0, "clone lines alone"), (REMOVALS, "with the removal lines of a kernel")):
+        with tempfile.TemporaryDirectory(prefix="klpkit-bench-") as name:
+            folder = Path(name)
+            dumps = write_dumps(folder, clone_lines, removals=removals)
+            size = sum(path.stat().st_size for path in dumps) >> 20
+            print(f"{clone_lines:,} clone lines, {what}: {len(dumps):,} dumps, {size} MiB")
+            print_table(folder)
+
+
+def print_table(folder: Path) -> None:
+    """Measure everything on the dumps in `folder`."""
+    print(f"{'':34}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}  ")
+    measured("nothing", folder)
+    base = measured("baseline", folder)
+    rows = [("all functions, object graph", base), ("all functions, klpkit", measured("klpkit", folder))]
+    rows += [("one function, first time", measured("query", folder))]
+    rows += [("one function, after that", measured("query", folder))]
+    for title, figures in rows:
+        ratio = f"{base.cpu / figures.cpu:6.1f} x less CPU" if figures is not base else "baseline"
+        print(f"{title:34}{figures.cpu:8.2f}{figures.wall:8.2f}{figures.peak_mb:9.0f}  {ratio:18}{figures.found}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from pathlib import Path
 CLONE_LINES_MEDIAN = 47
 CLONE_LINES_SPREAD = 1.45
 CLONE_LINES_MAX = 2200
+REMOVALS = 0.58
 # Numbers of nodes are 1000 and a multiple of 7; what is made of a node gets another rest, so that GCC's rule
 # holds: no two nodes of a dump have one number.
 SUFFIXES = (("constprop", "constprop.0", 8401), ("isra", "isra.0", 8402), ("part", "part.0", 8403))
@@ -88,8 +89,13 @@ def _headers(rng: random.Random, prefix: str) -> list[list[tuple[str, str]]]:
     return headers
 
 
-def write_dumps(folder: Path, clone_lines: int, seed: int = 1, prefix: str = "") -> list[Path]:
-    """Write dumps with `clone_lines` clone lines altogether below `folder` and return their paths."""
+def write_dumps(
+    folder: Path, clone_lines: int, seed: int = 1, prefix: str = "", removals: float = REMOVALS
+) -> list[Path]:
+    """Write dumps with `clone_lines` clone lines altogether below `folder` and return their paths.
+
+    Each clone line comes with `removals` removal lines.
+    """
     rng = random.Random(seed)
     headers = _headers(rng, prefix)
     paths: list[Path] = []
@@ -102,13 +108,15 @@ def write_dumps(folder: Path, clone_lines: int, seed: int = 1, prefix: str = "")
         path = folder / f"{source}.000i.ipa-clones"
         drawn = int(CLONE_LINES_MEDIAN * rng.lognormvariate(0, CLONE_LINES_SPREAD))
         wanted = min(max(drawn, 1), CLONE_LINES_MAX, left)
-        path.write_text("".join(_dump(rng, headers, prefix + source, wanted)))
+        path.write_text("".join(_dump(rng, headers, prefix + source, wanted, removals)))
         paths.append(path)
         left -= wanted
     return paths
 
 
-def _dump(rng: random.Random, headers: list[list[tuple[str, str]]], source: str, clone_lines: int) -> list[str]:
+def _dump(
+    rng: random.Random, headers: list[list[tuple[str, str]]], source: str, clone_lines: int, removals: float
+) -> list[str]:
     """The lines of one unit's dump: clone lines user by user, removal lines among them."""
     nodes = _nodes(rng, headers, source, clone_lines)
     lines: list[str] = []
@@ -117,7 +125,7 @@ def _dump(rng: random.Random, headers: list[list[tuple[str, str]]], source: str,
     while len(lines) < clone_lines:
         at = rng.randrange(len(lines))
         lines.insert(at, lines[at if rng.random() < 0.6 else rng.randrange(len(lines))])
-    count = int(clone_lines * 0.58)
+    count = int(clone_lines * removals)
     gone = rng.sample(nodes, min(len(nodes), int(count * 0.75)))
     orders = rng.sample(REMOVED_COPIES, count - len(gone))
     gone += [
