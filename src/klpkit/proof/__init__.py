@@ -19,6 +19,7 @@ __all__ = [
     "open_unit",
     "prove",
     "prove_all",
+    "prove_variable",
     "together",
 ]
 
@@ -31,6 +32,7 @@ _HOMES = {
     "open_unit": "unit",
     "prove": "proving",
     "prove_all": "proving",
+    "prove_variable": "variables",
     "together": "answer",
 }
 

@@ -15,6 +15,7 @@ from klpkit.proof.answer import together
 from klpkit.proof.model import Answer, Method, Verdict
 from klpkit.proof.proving import prove_all
 from klpkit.proof.unit import ProofUnit, open_unit
+from klpkit.proof.variables import static_variables, variable_answer
 
 Progress = Callable[[int, int], None]
 
@@ -24,6 +25,7 @@ def prove_functions(
 ) -> list[Answer]:
     """One answer for each unit of `tree` that the functions `specs` (`name`, `file:name`) concern.
 
+    A static variable can be named as `file:name`: the answer is who relies on its having no reader or writer.
     A public function called by its name alone is proven in the unit that defines it, a header's in every unit that
     includes it.  Errors are those of `concerned_units` and of the proof.
     """
@@ -35,7 +37,10 @@ def prove_functions(
     for unit, names in wanted.items():
         opened = open_unit(unit, name=unit_name(tree, unit))
         there = [name for name in names if name in opened.functions]
-        if there or len(wanted) == 1:
+        others = set(names).difference(there)
+        variables = [name for name in static_variables(opened) if name in others] if others else []
+        answers += [variable_answer(opened, name) for name in variables]
+        if there or (len(wanted) == 1 and not variables):
             answers.append(together(opened, there or names, causes=causes, jobs=jobs, progress=progress))
     if not answers:
         raise UserError(f"no unit defines {', '.join(specs)}", hint="name it as file.c:function")

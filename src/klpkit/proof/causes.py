@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from klpkit.compilers.flagstate import flag_state, passes_on
@@ -30,40 +32,46 @@ def attribute(
 ) -> tuple[dict[str, tuple[str, ...]], int]:
     """`(causes, compilations)`: the passes behind the reliance of each of `symbols` on the body of `name`.
 
-    Causes are slugs of `Pass.slug`; a symbol that no pass explains is left out.
+    Causes are slugs of `Pass.slug`, several where a symbol relies on what several passes found; a symbol that no
+    pass explains is left out.
     """
-    todo, found = set(symbols), dict[str, tuple[str, ...]]()
     before = unit.compilations.value
-    rows = _rows(unit, order)
-    for row in rows:
-        if not todo:
-            break
-        for symbol in todo - _differing(unit, name, _off([row]), folder):
-            found[symbol] = (row.slug,)
-        todo -= found.keys()
-    if todo:
-        found.update(_together(unit, name, todo, rows, folder))
-    return found, unit.compilations.value - before
+    search = _Search(unit, name, folder, _rows(unit, order))
+    found = {symbol: search.needed(symbol) for symbol in sorted(set(symbols))}
+    return {symbol: slugs for symbol, slugs in found.items() if slugs}, unit.compilations.value - before
 
 
-def _together(
-    unit: ProofUnit, name: str, todo: set[str], rows: Sequence[Pass], folder: Path
-) -> dict[str, tuple[str, ...]]:
-    """Symbols that only several passes together explain: each with a smallest set of passes that does."""
-    rows = [row for row in rows if row.slug != "inline"]
-    if len(rows) < 2:
-        return {}
-    explained = todo - _differing(unit, name, _off(rows), folder)
-    return {symbol: _smallest(unit, name, symbol, rows, folder) for symbol in sorted(explained)}
+@dataclass(slots=True)
+class _Search:
+    """Looks for a smallest set of passes without which a symbol is equal in both builds."""
 
+    unit: ProofUnit
+    name: str
+    folder: Path
+    rows: Sequence[Pass]
+    known: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
 
-def _smallest(unit: ProofUnit, name: str, symbol: str, rows: Sequence[Pass], folder: Path) -> tuple[str, ...]:
-    needed = list(rows)
-    for row in rows:
-        fewer = [other for other in needed if other is not row]
-        if fewer and symbol not in _differing(unit, name, _off(fewer), folder):
-            needed = fewer
-    return tuple(row.slug for row in needed)
+    def needed(self, symbol: str) -> tuple[str, ...]:
+        """The slugs of that set; empty where no set was found."""
+        rest = [row for row in self.rows if row.slug != "inline"]
+        if not rest or not self._equal(symbol, rest):
+            alone = (row for row in self.rows if self._equal(symbol, [row]))
+            return tuple(row.slug for row in islice(alone, 1))
+        found: list[Pass] = []
+        while rest and (not found or not self._equal(symbol, found)):
+            low, high = 0, len(rest)
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self._equal(symbol, [*found, *rest[:middle]]) else (middle, high)
+            found.append(rest[high - 1])
+            rest = rest[: high - 1]
+        return tuple(row.slug for row in found)
+
+    def _equal(self, symbol: str, rows: Sequence[Pass]) -> bool:
+        flags = _off(row for row in self.rows if row in rows)
+        if flags not in self.known:
+            self.known[flags] = _differing(self.unit, self.name, flags, self.folder)
+        return symbol not in self.known[flags]
 
 
 def _rows(unit: ProofUnit, order: Sequence[str]) -> list[Pass]:
