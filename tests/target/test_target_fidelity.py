@@ -80,6 +80,21 @@ def test_an_edited_function_is_named(
     assert answer.faithful is not bool(function)
 
 
+@pytest.mark.parametrize("flags", ["", "-fdata-sections"])
+@pytest.mark.parametrize(
+    ("text", "before", "after", "name"),
+    [(ONE, "{3, 1, 4, 1, 5,", "{3, 1, 4, 1, 7,", "table"), (TWO, "state = 5", "state = 6", "state")],
+)
+def test_changed_contents_of_data_are_noticed(
+    kernel: Kernel, tmp_path: Path, text: str, before: str, after: str, name: str, flags: str
+) -> None:
+    assert text.count(before) == 1
+    answer = kernel.check(recompiled(tmp_path, text.replace(before, after), *flags.split()))
+    assert [each.name for each in answer.data if each.verdict is not Verdict.EQUAL] == [name]
+    assert answer.first is not None
+    assert answer.first.name == name
+
+
 def test_the_first_difference_has_its_place(kernel: Kernel, tmp_path: Path) -> None:
     bad = kernel.check(recompiled(tmp_path, ONE.replace("x ^ 0x55", "x ^ 0x56"))).first
     assert bad is not None
@@ -136,7 +151,7 @@ def test_a_no_op_that_the_image_does_not_list_is_noticed(kernel: Kernel) -> None
     assert odd(kernel.check("three", shipped)) == {"jumpy": "differs"}
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_changed_byte_of_shipped_code_is_missed(kernel: Kernel, data: st.DataObject) -> None:
     unit = data.draw(st.sampled_from(sorted(kernel.units)))
@@ -167,7 +182,10 @@ def test_a_module_is_compared_by_its_relocations(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_lists_no_data_is_checked_for_one_place(tmp_path: Path) -> None:
-    text = "extern int shared; int get(void) { return shared; } void put(int x) { shared = x; }"
+    text = (
+        "extern int shared; int get(void) { return shared; } void put(int x) { shared = x; }"
+        "static int own; int own_get(void) { return own; } void own_put(int x) { own = x; }"
+    )
     folder = tmp_path / "shipped"
     folder.mkdir()
     units = compile_units(folder, unit=text, data="int other, shared;")

@@ -34,6 +34,7 @@ def _unit(each: Fidelity, sheet: Sheet) -> Iterator[str]:
     told = ", ".join(f"{number} {verdict}" for verdict, number in each.counts().items() if number)
     yield sheet.paint(f"{each.source} ({each.object}): {told or 'no functions'}", "strong")
     odd = [function for function in each.functions if function.verdict is not Verdict.EQUAL]
+    odd += [data for data in each.data if data.verdict is Verdict.DIFFERS]
     # What stands in the way comes first; a reader may look no further.
     odd.sort(key=lambda function: function.verdict in GOOD)
     for function in odd[:_SHOWN]:
@@ -56,6 +57,9 @@ def _function(function: FunctionFidelity, sheet: Sheet) -> Iterator[str]:
 
 
 def _text(function: FunctionFidelity, code: bytes) -> str:
+    """The instruction at the first difference; "" in data."""
+    if function.symbol is not None and not function.symbol.function:
+        return ""
     start = function.symbol.address if function.symbol else 0
     return instruction_at(code, function.difference.offset, start) if function.difference else ""
 
@@ -77,6 +81,7 @@ def _unit_document(each: Fidelity) -> dict[str, Any]:
         "faithful": each.faithful,
         "counts": {str(verdict): number for verdict, number in each.counts().items()},
         "functions": [_function_document(function) for function in each.functions],
+        "data": [_function_document(data) for data in each.data],
     }
 
 

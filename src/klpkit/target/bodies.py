@@ -51,11 +51,11 @@ class Body:
 
 
 def compare_body(original: Original, extent: Extent, shipped: Shipped, spot: Spot) -> Body | None:
-    """`extent` against what is shipped at `spot`; None where the file has no bytes there."""
+    """The function or data `extent` against what is shipped at `spot`; None where either has no bytes."""
     there = shipped.read(spot, extent.size)
-    if there is None:
-        return None
     here = original.bytes_of(extent.section, extent.offset, extent.size)
+    if there is None or len(here) != extent.size:  # data that starts as zeros has no bytes
+        return None
     fields = original.fields_in(extent.section, extent.offset, extent.size)
     mine, theirs = bytearray(here), bytearray(there)
     rewritten = _rewritten(original, extent, fields, shipped, spot, here, there)
@@ -69,7 +69,7 @@ def compare_body(original: Original, extent: Extent, shipped: Shipped, spot: Spo
         mine[start : start + field.fact.size] = theirs[start : start + field.fact.size] = bytes(field.fact.size)
         live.append(Live(field, start))
     difference = _first(mine, theirs) or beyond(original, extent, shipped, spot, extent.size)
-    if difference and original.has_own_section(extent):
+    if difference and extent.is_function and original.has_own_section(extent):
         from klpkit.target.relaxed import compare_relaxed
 
         return compare_relaxed(original, extent, shipped, spot, there) or Body(there, difference, tuple(live))
@@ -84,9 +84,10 @@ def _first(mine: bytearray, theirs: bytearray) -> Difference | None:
 
 
 def beyond(original: Original, extent: Extent, shipped: Shipped, spot: Spot, end: int) -> Difference | None:
-    """A shipped function must end at `end`, where the original does: nothing but padding may follow."""
+    """What is shipped must end at `end`, where the original does: nothing but padding may follow code."""
     size, exact = shipped.room(spot)
-    if size is None or size == end:
+    # Data without a name, such as strings, may follow data.
+    if size is None or size == end or not (exact or extent.is_function):
         return None
     if exact or size < end:
         return Difference(min(size, end), f"the shipped one has {size} bytes, the original {end}")
@@ -107,7 +108,9 @@ def _rewritten(
     there: bytes,
 ) -> list[tuple[int, int]]:
     """(start, size) of instructions of the original in whose place objtool put a no-op."""
-    found = []
+    found: list[tuple[int, int]] = []
+    if not extent.is_function:
+        return found
     for section, place in original.jumps_to_nop:
         start = place - extent.offset
         if section == extent.section and 0 <= start < extent.size:

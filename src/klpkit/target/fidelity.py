@@ -36,8 +36,9 @@ GOOD = frozenset((Verdict.EQUAL, Verdict.OVERRIDDEN, Verdict.DISCARDED))
 
 @dataclass(frozen=True, slots=True)
 class FunctionFidelity:
-    """One function: `symbol` is the shipped one; `original` and `shipped` are its bytes on both sides.
+    """One function, or one object of data.
 
+    `symbol` is the shipped one, `original` and `shipped` are its bytes on both sides.
     `symbol` is None for an equal function too where several of its name are equal in all that is compared.
     """
 
@@ -60,16 +61,19 @@ class Fidelity:
     object: str
     functions: tuple[FunctionFidelity, ...]
     placing: Placing
+    data: tuple[FunctionFidelity, ...] = ()
+    """The named data that stays after boot, with its contents as the file has them."""
 
     @property
     def faithful(self) -> bool:
-        """Whether no function differs or is missing without a reason."""
-        return all(function.verdict in GOOD for function in self.functions)
+        """Whether no function differs or is missing without a reason, and no data differs."""
+        return self.first is None
 
     @property
     def first(self) -> FunctionFidelity | None:
-        """The first function that differs or is missing."""
-        return next((function for function in self.functions if function.verdict not in GOOD), None)
+        """The first function that differs or is missing, else the first data that differs."""
+        bad = (function for function in self.functions if function.verdict not in GOOD)
+        return next(bad, None) or next((each for each in self.data if each.verdict is Verdict.DIFFERS), None)
 
     def counts(self) -> Mapping[Verdict, int]:
         """How many functions came out how."""
@@ -91,8 +95,12 @@ class Fidelity:
 def fidelity_of(original: Original, shipped: Shipped, *, source: str, owner: str) -> Fidelity:
     """Every function of `original` held against `shipped`."""
     placing = place(original, shipped)
-    order = sorted(original.functions, key=lambda extent: (extent.section, extent.offset, extent.row))
-    return Fidelity(source, owner, tuple(_judged(placing, extent) for extent in order), placing)
+
+    def judged(extents: tuple[Extent, ...]) -> tuple[FunctionFidelity, ...]:
+        order = sorted(extents, key=lambda extent: (extent.section, extent.offset, extent.row))
+        return tuple(_judged(placing, extent) for extent in order)
+
+    return Fidelity(source, owner, judged(original.functions), placing, judged(original.objects))
 
 
 def _judged(placing: Placing, extent: Extent) -> FunctionFidelity:
@@ -132,14 +140,14 @@ def _overridden(placing: Placing, extent: Extent, spot: Spot | None) -> bool:
     if expected is not None and spot is not None and spot != expected:
         return True
     same = [symbol for there, symbol in placing.shipped.named(extent.name) if there == spot]
-    return bool(same) and all(symbol.kind not in "wW" for symbol in same)
+    return bool(same) and all(symbol.kind not in "wWvV" for symbol in same)
 
 
 def _twins(placing: Placing, extent: Extent) -> list[TargetSymbol]:
-    """The shipped functions of this name that are equal in all: where nothing else tells which one it is."""
+    """The shipped functions or data of this name that are equal in all, where nothing else tells which it is."""
     found = []
     for spot, symbol in placing.shipped.named(extent.name):
-        body = placing.body(extent, spot) if symbol.function else None
+        body = placing.body(extent, spot) if symbol.function or not extent.is_function else None
         if body is None or body.difference is not None:
             continue
         if not any(_wrong_references(placing, extent, spot, body)):
@@ -150,8 +158,8 @@ def _twins(placing: Placing, extent: Extent) -> list[TargetSymbol]:
 def _absence(placing: Placing, extent: Extent) -> str:
     count = len(placing.shipped.named(extent.name))
     if not count:
-        return "the image has no function of this name"
-    return f"the image has {count} functions of this name, and nothing tells which it is"
+        return "the image has nothing of this name"
+    return f"the image has {count} symbols of this name, and nothing tells which it is"
 
 
 def _wrong_references(placing: Placing, extent: Extent, spot: Spot, body: Body) -> Iterator[Difference]:

@@ -19,7 +19,7 @@ _JUMP_ENTRY, _KEY = 16, 8
 # "The assembler wrote a jump, and objtool is to make a no-op of it" (`arch/x86/include/asm/jump_label.h`).
 _NOP_WANTED = 2
 _CHECKED_MACHINES = (c.EM_X86_64,)
-_PLACED_ROLES = (Role.TEXT, Role.DATA, Role.RODATA, Role.PIECES)
+_DATA_ROLES = (Role.DATA, Role.RODATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,42 @@ class Original:
         code = set(self.elf.sections.executable)
         return tuple(extent for extent in self.extents if extent.is_function and extent.section in code)
 
+    @cached_property
+    def objects(self) -> tuple[Extent, ...]:
+        """The named data among `extents` that has content in the file and stays in memory after boot."""
+        sections = self.elf.sections
+        return tuple(
+            extent
+            for extent in self.extents
+            if not extent.is_function
+            and extent.size
+            and int(sections.type[extent.section]) != c.SHT_NOBITS
+            and not sections.names[extent.section].startswith((".init", ".exit"))
+            and self._role(extent.section) in _DATA_ROLES
+        )
+
+    def _role(self, section: int) -> Role:
+        sections = self.elf.sections
+        return role(sections.names[section], int(sections.type[section]), int(sections.flags[section]))
+
+    def whole(self, section: int) -> Extent | None:
+        """All of a section in which nothing has a name; None for others and for what has no content."""
+        if self.extents_of(section) or int(self.elf.sections.type[section]) == c.SHT_NOBITS:
+            return None
+        size = int(self.elf.sections.size[section])
+        return Extent(-section, "", section, 0, size, weak=False, is_function=False)
+
+    def extents_of(self, section: int) -> list[Extent]:
+        """The functions and data of one section."""
+        return self._extents_by_section.get(section, [])
+
+    @cached_property
+    def _extents_by_section(self) -> dict[int, list[Extent]]:
+        found: dict[int, list[Extent]] = {}
+        for extent in self.extents:
+            found.setdefault(extent.section, []).append(extent)
+        return found
+
     def room(self, extent: Extent) -> int | None:
         """How far a function reaches at most where a `__weak` one follows, whose name may not be in the image."""
         following = [
@@ -121,15 +157,9 @@ class Original:
 
     @cached_property
     def placed_sections(self) -> frozenset[int]:
-        """The sections that a linker puts into the image as they are: code and data, no merged strings."""
-        sections = self.elf.sections
-        return frozenset(
-            index
-            for index in range(1, len(sections))
-            if int(sections.flags[index]) & c.SHF_ALLOC
-            and not int(sections.flags[index]) & c.SHF_MERGE
-            and role(sections.names[index], int(sections.type[index]), int(sections.flags[index])) in _PLACED_ROLES
-        )
+        """The sections that a linker moves as a whole: all that are loaded but merged strings and constants."""
+        flags = self.elf.sections.flags.astype(np.int64)
+        return frozenset(np.flatnonzero((flags & c.SHF_ALLOC != 0) & (flags & c.SHF_MERGE == 0)).tolist())
 
     def merged(self, section: int) -> bool:
         """Whether equal contents of this section become one in the image."""

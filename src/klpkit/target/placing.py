@@ -3,8 +3,11 @@
 A linker moves an object's section as a whole: one symbol or one reference that is sure places all of it.  Sure is
 what most evidence agrees on, in this order:
 
-1. names: where the functions and data of a section are, functions whose shipped bytes are equal counting;
-2. references: relocated fields in equal functions, and in data of placed sections, tell where what they name is.
+1. unique names: where the functions and data of a section are, functions if their shipped bytes are equal;
+2. references: relocated fields in equal functions, and in data of placed sections, tell where what they name is;
+3. names that others have too, equal bytes first.
+
+What unique names say no reference can change: the reference is what is to be checked.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from klpkit.target.bodies import Body, Live, compare_body
 from klpkit.target.original import Extent, Original
 from klpkit.target.shipped import Shipped, Spot
 
-# Evidence that a place is right: a name with equal bytes, a reference out of equal code, a mere name.
-_EQUAL, _REFERENCE, _NAME = 1000, 1000, 1
+_SURE, _REFERENCE, _EQUAL, _NAME = 1000, 1000, 10, 1
+"""How much a unique name, a reference out of equal code, equal bytes and a mere name count."""
 _ROUNDS = 4
 
 
@@ -45,6 +48,15 @@ class Placing:
         base = self.bases.get(section)
         return (base[0], base[1] + offset) if base else None
 
+    def plausible(self, section: int, base: Spot) -> bool:
+        """Whether a section can begin at `base`: if the image has names of it, one is where it would be then."""
+        places = [
+            (spot, (base[0], base[1] + extent.offset))
+            for extent in self.original.extents_of(section)
+            for spot, _ in self.shipped.named(extent.name)
+        ]
+        return not places or any(spot == expected for spot, expected in places)
+
     def place_of(self, extent: Extent) -> Spot | None:
         """Where the function or object `extent` lies: with its section if its name is there, else by its name."""
         spots = [spot for spot, _ in self.shipped.named(extent.name)]
@@ -60,43 +72,50 @@ class Placing:
 def place(original: Original, shipped: Shipped) -> Placing:
     """Find the place of every section of `original` that can be found."""
     placing = Placing(original, shipped)
-    votes: dict[int, Counter[Spot]] = {}
+    names: dict[int, Counter[Spot]] = {}
     for extent in original.extents:
         for section, base, weight in _by_name(placing, extent):
-            votes.setdefault(section, Counter())[base] += weight
-    _decide(placing, votes)
+            names.setdefault(section, Counter())[base] += weight
+    votes = {section: Counter(counter) for section, counter in names.items()}
+    for section, counter in names.items():
+        _decide(placing, section, counter)
+    open_ = {section for section in original.placed_sections if _doubtful(names.get(section, Counter()))}
     told: set[tuple[int, Spot]] = set()
     for _ in range(_ROUNDS):
         before = dict(placing.bases)
         for section, base in _by_reference(placing, told):
             votes.setdefault(section, Counter())[base] += _REFERENCE
-        _decide(placing, votes)
+        for section in open_ & votes.keys():
+            _decide(placing, section, votes[section])
         if placing.bases == before:
             break
     return placing
 
 
-def _decide(placing: Placing, votes: dict[int, Counter[Spot]]) -> None:
-    """Place what the evidence is clear about: a tie places nothing."""
-    for section, counter in votes.items():
-        best = counter.most_common(2)
-        if len(best) == 1 or best[0][1] > best[1][1]:
-            placing.bases[section] = best[0][0]
-        else:
-            placing.bases.pop(section, None)
+def _doubtful(counter: Counter[Spot]) -> bool:
+    """Whether names leave open where a section lies."""
+    best = [count for _, count in counter.most_common(2)]
+    return not best or best[0] < _SURE or best[0] in best[1:]
+
+
+def _decide(placing: Placing, section: int, counter: Counter[Spot]) -> None:
+    """Place a section where the evidence is clear: a tie places nothing."""
+    best = counter.most_common(2)
+    if len(best) == 1 or best[0][1] > best[1][1]:
+        placing.bases[section] = best[0][0]
+    else:
+        placing.bases.pop(section, None)
 
 
 def _by_name(placing: Placing, extent: Extent) -> Iterator[tuple[int, Spot, int]]:
-    code = extent.section in placing.original.elf.sections.executable
-    for (section, offset), symbol in placing.shipped.named(extent.name):
-        if code and extent.is_function:
-            if not symbol.function:
-                continue
-            body = placing.body(extent, (section, offset))
-            weight = _EQUAL if body is not None and body.difference is None else _NAME
-        else:
-            weight = _NAME
-        yield extent.section, (section, offset - extent.offset), weight
+    named = placing.shipped.named(extent.name)
+    for (section, offset), symbol in named:
+        if extent.is_function and not symbol.function:
+            continue
+        body = placing.body(extent, (section, offset))
+        equal = body is not None and body.difference is None
+        unique = len(named) == 1 and (equal or not extent.is_function)
+        yield extent.section, (section, offset - extent.offset), _SURE if unique else _EQUAL if equal else _NAME
 
 
 def _by_reference(placing: Placing, told: set[tuple[int, Spot]]) -> Iterator[tuple[int, Spot]]:
@@ -124,8 +143,11 @@ def _told(placing: Placing, start: Spot, fields: Sequence[Live]) -> Iterator[tup
         if section not in placing.original.placed_sections:
             continue
         meant = meant_by(placing.shipped, each, start)
-        if meant is not None and not meant[0].startswith("?"):
-            yield section, (meant[0], meant[1] - int(table.value[each.field.symbol]))
+        if meant is None or meant[0].startswith("?"):
+            continue
+        base = meant[0], meant[1] - int(table.value[each.field.symbol])
+        if placing.plausible(section, base):
+            yield section, base
 
 
 def meant_by(shipped: Shipped, live: Live, start: Spot) -> Spot | None:

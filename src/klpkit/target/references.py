@@ -66,12 +66,21 @@ def _defined(placing: Placing, field: Field, section: int, meant: Spot) -> bool:
     table = placing.original.elf.symbols
     expected = placing.spot_of(section, int(table.value[field.symbol]))
     if expected == meant:
-        return True
+        return _anonymous_content(placing, section)
     name = table.names[field.symbol]
     named = placing.shipped.named(name) if name else []
     # Where neighbours have moved, a local symbol is known by its name only if no other object has one like it.
     known = int(table.bind[field.symbol]) != c.STB_LOCAL or len(named) == 1
     return known and any(spot == meant for spot, _ in named)
+
+
+def _anonymous_content(placing: Placing, section: int) -> bool:
+    """Where nothing in a section has a name, references alone tell its place: its content must agree."""
+    whole, base = placing.original.whole(section), placing.bases.get(section)
+    if whole is None or base is None:
+        return True
+    body = placing.body(whole, base)
+    return body is not None and body.difference is None
 
 
 def _elsewhere(placing: Placing, field: Field, section: int, meant: Spot) -> bool:
