@@ -92,6 +92,7 @@ def build_livepatch(request: Request, *, progress: Progress | None = None, targe
                 raise _nothing_changed(compiled)
         with clock.step("kernel"):
             target = target or open_shipped(request)
+            told = _interfaces(request, tree, target)
         with clock.step("fidelity"):
             checked = [found for pair in compiled.pairs for found in _fidelity(pair, target, tree, work)]
             mismatch = _mismatches(checked, request, target, compiled.pairs[0])
@@ -103,7 +104,7 @@ def build_livepatch(request: Request, *, progress: Progress | None = None, targe
                 compiled.pairs, target, _headers(request), part, name=request.name, replace=request.replace
             )
             _refuse_unfaithful(checked, livepatch, target, request)
-            warnings = (*livepatch.warnings, *watched(livepatch, compiled.pairs))
+            warnings = (*livepatch.warnings, *told, *watched(livepatch, compiled.pairs))
             _publish(part, request.out)
     notes = (*compiled.notes, *mismatch)
     return Built(_moved(livepatch, request.out), compiled, target.release, warnings, notes, clock.seconds)
@@ -157,6 +158,18 @@ def open_shipped(request: Request) -> Target:
         modules=request.modules,
         symvers=symvers if symvers.is_file() else None,
     )
+
+
+def _interfaces(request: Request, tree: BuildTree, target: Target) -> list[Warned]:
+    """Refuse new signatures of exported functions, and tell of structures that change."""
+    from klpkit.build import read_patches
+    from klpkit.livepatch.interfaces import Source, check_interfaces
+
+    if tree.source is None:
+        return []
+    patch = read_patches(request.patches, tree.source, fuzz=request.fuzz)
+    sources = [Source(file.path, file.original or "", file.patched or "") for file in patch.files]
+    return check_interfaces(sources, target.exports())
 
 
 def _refuse_others(others: Iterable[Pair]) -> None:
