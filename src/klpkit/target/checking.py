@@ -9,7 +9,7 @@ from pathlib import Path
 from klpkit import programs
 from klpkit.build import Replayed, TranslationUnit, replay_many
 from klpkit.errors import RefusedError
-from klpkit.target.fidelity import GOOD, Fidelity, FunctionFidelity, fidelity_of
+from klpkit.target.fidelity import Fidelity, FunctionFidelity, Verdict, fidelity_of
 from klpkit.target.model import VMLINUX, TargetObject
 from klpkit.target.module import Module, module_name
 from klpkit.target.opening import Target
@@ -75,10 +75,10 @@ def refuse_unfaithful(
 ) -> None:
     """`RefusedError` (`not-faithful`) for the first function that is not as shipped.
 
-    `needed` are names of functions that must be there and equal even where a missing one would be excused.
+    `needed` are names of functions that must be equal even where an overridden or discarded one would be excused.
     """
     for each in checked:
-        missing = (f for f in each.functions if f.name in needed and f.verdict not in GOOD)
+        missing = (f for f in each.functions if f.name in needed and f.verdict is not Verdict.EQUAL)
         bad = each.first or next(missing, None)
         if bad is not None:
             raise RefusedError("not-faithful", _message(each, bad), hint=_hint(target, compiler))
