@@ -11,7 +11,7 @@ from kernels import StockKernel
 from klpkit.boot import Guest, Outcome, run_guest
 from klpkit.boot.qemu import Resources
 from klpkit.build import Pair, compile_pairs, open_tree
-from klpkit.livepatch import LivePatch, make_module
+from klpkit.livepatch import INCLUDE, LivePatch, make_module
 from klpkit.target import Target, open_target
 
 
@@ -62,7 +62,9 @@ class Bench:
     def pairs(self, *edits: Edit, units: Sequence[str] = ()) -> tuple[Pair, ...]:
         """The objects of every unit that the edits change."""
         tree = open_tree(self.kernel.build, source=self.kernel.source)
-        return compile_pairs(tree, [self.patch(edits)], self.work / "overlay", units=units).pairs
+        return compile_pairs(
+            tree, [self.patch(edits)], self.work / "overlay", units=units, include=[INCLUDE]
+        ).pairs
 
     def make(self, *edits: Edit, units: Sequence[str] = (), name: str = "klpkit-test.ko") -> LivePatch:
         """The module for the edits."""

@@ -72,6 +72,7 @@ def compile_pairs(
     work: Path,
     *,
     units: Sequence[str] = (),
+    include: Sequence[Path] = (),
     fuzz: int = 0,
     jobs: int | None = None,
     done: Done | None = None,
@@ -79,8 +80,9 @@ def compile_pairs(
     """Apply `patches` in their order to an overlay in `work` and compile every affected unit of `tree` twice.
 
     `units` restricts the answer to these sources; they are needed where the tree has no dependency lists and the
-    patch changes a header that many include.  `done` is called with how many compilations are finished and how
-    many there are.  Raises `UserError` where a patch does not apply or what it makes does not compile, and
+    patch changes a header that many include.  Headers are looked for in the folders `include` last.  `done` is
+    called with how many compilations are finished and how many there are.  Raises `UserError` where a patch does
+    not apply or what it makes does not compile, and
     `RefusedError` where it changes what no live patch can.
     """
     if tree.source is None:
@@ -89,7 +91,7 @@ def compile_pairs(
     if not patch.files:
         raise UserError("the patches change nothing", hint="check them: one may take back what another does")
     affected = affected_units(tree, patch, units)
-    overlay = Overlay(patch, tree.root, work.absolute())
+    overlay = Overlay(patch, tree.root, work.absolute(), include)
     everything = [*affected.units, *affected.others]
     objects = overlay.compile(everything, jobs=jobs, done=done)
     _refuse_unseen(patch, overlay)
@@ -120,12 +122,13 @@ class Overlay:
     `notes` says where line directives had to be left out, `seen` which changed files the compiler has read.
     """
 
-    def __init__(self, patch: Patch, root: Path, work: Path) -> None:
+    def __init__(self, patch: Patch, root: Path, work: Path, include: Sequence[Path] = ()) -> None:
         self.notes: list[str] = []
         self.seen: set[str] = set()
         self._patch = patch
         self._root = root
         self._work = work
+        self._include = tuple(f"-I{folder.absolute()}" for folder in include)
         self._mirrors: dict[str, Path] = {}
         self._lock = Lock()
         real = Path(patch.source).resolve()
@@ -202,7 +205,7 @@ class Overlay:
     def _replay(self, unit: TranslationUnit, side: Side, texts: str, suffix: str, folders: set[str]) -> Replayed:
         mirror = self._mirror(texts, suffix, folders)
         seen = through_mirror(unit, self._patch.source, mirror)
-        extra = (*SECTIONS, *_FAMILY_FLAGS.get(unit.kind, ()))
+        extra = (*SECTIONS, *_FAMILY_FLAGS.get(unit.kind, ()), *self._include)
         folder = self._work / "objects" / side
         return replay(seen, workdir=folder, extra=extra, output=self._object_name(unit))
 

@@ -76,12 +76,15 @@ def build_livepatch(request: Request, *, progress: Progress | None = None, targe
     clock = _Clock()
     with _work_folder(request.keep) as work:
         with clock.step("compile"):
+            from klpkit.livepatch import INCLUDE
+
             tree = open_tree(request.build, source=request.source, kernel=request.kernel)
             compiled = compile_pairs(
                 tree,
                 request.patches,
                 work,
                 units=request.units,
+                include=[INCLUDE],
                 fuzz=request.fuzz,
                 jobs=request.jobs,
                 done=progress,
