@@ -35,6 +35,8 @@ SECTION("__versions") static const struct version versions[] = { { 0x11, "module
 extern int exported(int);
 extern int hidden(int) asm("\\".klp.sym.rela.vmlinux.vmlinux.hidden,0\\"");
 int klpp_f(int x) { return exported(x) + hidden(x); }
+int glue(void) { return 0; }
+asm(".pushsection .orc_unwind_ip,\\"a\\"\\n.long glue - .\\n.long klpp_f - .\\n.popsection");
 struct klp_func { const char *old_name; void *new_func; unsigned long old_sympos; char rest[80]; };
 struct klp_func functions_1[] = { { "f", klpp_f, 0 }, { 0 } };
 """
@@ -130,6 +132,12 @@ def _freed(made: Made) -> None:
     made.target.vmlinux.in_init = lambda address: True  # type: ignore[method-assign]
 
 
+def _no_unwind_data(made: Made) -> None:
+    table = next(s for s in made.model.sections if s.name == ".orc_unwind_ip").relocations[0]
+    table.entries = [e for e in table.entries if e.symbol and e.symbol.section and "glue" in e.symbol.section.name]
+    assert len(table.entries) == 1
+
+
 def _not_exported(made: Made) -> None:
     del made.target.exports()["exported"]  # type: ignore[attr-defined]
 
@@ -166,6 +174,7 @@ WRONG: dict[str, tuple[Callable[[Made], None], str]] = {
     "new function renamed": (_rename("klpp_f", "klpp_g"), "not registered"),
     "not traced": (_not_traced, "no ftrace location"),
     "freed": (_freed, "frees"),
+    "no unwind data": (_no_unwind_data, "no unwind data"),
 }
 
 

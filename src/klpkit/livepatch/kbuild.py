@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from klpkit import programs
@@ -17,43 +16,49 @@ from klpkit.elf import ElfObject
 from klpkit.errors import EnvironmentLackError, RefusedError, UserError
 
 TIME_LIMIT = 600.0
-# No debug information: it would describe the glue alone.
-_VARIABLES = ("KBUILD_MODPOST_WARN=1", "KCFLAGS=-g0", "CONFIG_DEBUG_INFO_BTF_MODULES=")
+_VARIABLES = (
+    # Klp symbols are not there until the relocations are converted; what else is not there is found then.
+    "KBUILD_MODPOST_WARN=1",
+    # No debug information: it would describe the glue alone.
+    "KCFLAGS=-g0",
+    "CONFIG_DEBUG_INFO_BTF_MODULES=",
+    # Kernels without IBT run objtool on each object as it is compiled, which ours are already.
+    "delay-objtool=y",
+)
 GLUE = "klpkit_glue"
-_UNDEFINED = re.compile(r'modpost: "([^"]+)" \[[^\]]*\] undefined')
 # What make and Kbuild read from the environment; a caller's own build must not reach into this one.
 _STRANGE = re.compile(
     r"^(MAKE|KBUILD_|MFLAGS|GNUMAKEFLAGS|KCFLAGS|KAFLAGS|KCPPFLAGS|ARCH$|CROSS_COMPILE$|M$|O$|V$|W$|C$)"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """The module that Kbuild made, and the symbols that modpost found no one to provide."""
-
-    module: Path
-    unresolved: tuple[str, ...]
-
-
-def link_module(name: str, glue: str, objects: Sequence[ElfObject], headers: Path, work: Path) -> Linked:
+def link_module(name: str, glue: str, objects: Sequence[ElfObject], headers: Path, work: Path) -> Path:
     """Have the Kbuild of `headers` make the module `name` in the empty folder `work`.
 
-    `ProgramFailedError` where that fails; `RefusedError` where objtool says that it can't read our code.
+    Returns the module's file.  `ProgramFailedError` where that fails; `RefusedError` where objtool says that it
+    can't follow our code.
     """
     if not (headers / "Makefile").is_file():
         raise UserError(f"{headers}: no Makefile", hint="name the kernel's header package or build tree")
+    try:
+        _write_sources(name, glue, objects, work)
+    except OSError as error:
+        raise EnvironmentLackError(f"{work}: {error.strerror}", hint="make room, or set TMPDIR") from error
+    done = _make(headers, work)
+    text = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    _refuse_objtool(text)
+    return work / f"{name}.ko"
+
+
+def _write_sources(name: str, glue: str, objects: Sequence[ElfObject], work: Path) -> None:
     members = [f"{GLUE}.o"]
     (work / f"{GLUE}.c").write_text(glue)
     for number, model in enumerate(objects):
         member = f"unit{number}.o"
-        model.write(work / f"{member}_shipped")
+        (work / f"{member}_shipped").write_bytes(model.to_bytes())
         (work / f".{member}.cmd").write_text(f"savedcmd_{work / member} := cp\n")
         members.append(member)
     (work / "Makefile").write_text(f"obj-m := {name}.o\n{name}-y := {' '.join(members)}\n")
-    done = _make(headers, work)
-    text = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
-    _refuse_objtool(text)
-    return Linked(work / f"{name}.ko", tuple(dict.fromkeys(_UNDEFINED.findall(text))))
 
 
 def _make(headers: Path, work: Path) -> programs.Completed:

@@ -161,8 +161,8 @@ def _built(
 ) -> LivePatch:
     glue = glue_source(Glue(plan.objects, sorted(plan.kernel.namespaces), states, replace))
     _export_callbacks(plan)
-    linked = link_module(name, glue, plan.carved, headers, work)
-    module = ElfObject.read(linked.module)
+    made = link_module(name, glue, plan.carved, headers, work)
+    module = ElfObject.read(made)
     references = list(plan.kernel.references.values())
     write_klp_relocations(
         module,

@@ -42,6 +42,7 @@ def verify(content: bytes, path: object, objects: Sequence[PatchedObject], targe
     checking.undefined()
     checking.versions()
     checking.klp_tables()
+    checking.unwinding(objects)
     for patched in objects:
         checking.functions(patched)
 
@@ -150,6 +151,18 @@ class _Checking:
         if isinstance(found, Vmlinux):
             return found.in_init(symbol.address)
         return symbol.section.startswith(".init")
+
+    def unwinding(self, objects: Sequence[PatchedObject]) -> None:
+        """Where the glue has ORC data every function has: without it no stack with it is ever reliable."""
+        elf, wanted = self.elf, {function.symbol for each in objects for function in each.functions}
+        covered: set[int] = set()
+        for index in elf.relocation_sections:
+            if elf.sections.names[int(elf.sections.info[index])] == ".orc_unwind_ip":
+                covered.update(elf.symbols.section[elf.relocations(index).symbol].tolist())
+        for name in sorted(wanted) if covered else ():
+            for row in elf.symbols.find(name):
+                if int(elf.symbols.section[row]) not in covered:
+                    raise BrokenModuleError(f"{name} has no unwind data: objtool has not seen its code")
 
     # -- functions ---------------------------------------------------------------------------------------------
 
