@@ -158,7 +158,7 @@ def _prove(query: Query) -> None:
     for warning in touched.warnings:
         click.echo(f"warning: {warning}", err=True)
     specs = [*query.functions, *touched.specs]
-    proving.prove(tree, specs, causes=causes, jobs=query.jobs, form=query.form)
+    proving.prove(tree, specs, causes=causes, jobs=query.jobs, form=query.form, patches=query.patches)
 
 
 @contextmanager

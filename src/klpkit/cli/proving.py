@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from klpkit.report.terminal import counter, sheet
@@ -12,17 +13,32 @@ if TYPE_CHECKING:
     from klpkit.build.tree import BuildTree
 
 
-def prove(tree: BuildTree, specs: Sequence[str], *, causes: bool, jobs: int | None, form: str) -> None:
-    """Prove the functions `specs` of `tree` and print the answers."""
+def prove(
+    tree: BuildTree,
+    specs: Sequence[str],
+    *,
+    causes: bool,
+    jobs: int | None,
+    form: str,
+    patches: Sequence[Path] = (),
+) -> None:
+    """Prove the functions `specs` of `tree` and print the answers; of `patches` also what they make differ."""
     from klpkit.proof.asking import prove_functions
-    from klpkit.report.proof import write_answers, write_answers_json
+    from klpkit.proof.concrete import differences
+    from klpkit.report.proof import write_answers, write_answers_json, write_differences
 
     with counter("proving") as progress:
         answers = prove_functions(tree, specs, causes=causes, jobs=jobs, progress=progress)
+    rows = None
+    if patches:
+        with counter("compiling both sides") as progress:
+            rows = differences(tree, patches, specs, answers, jobs=jobs, progress=progress)
     if form == "json":
-        write_answers_json(answers, sys.stdout)
-    else:
-        write_answers(answers, sheet())
+        write_answers_json(answers, sys.stdout, rows)
+        return
+    write_answers(answers, sheet())
+    if rows is not None:
+        write_differences(rows, sheet())
 
 
 def prove_files(tree: BuildTree, sources: Sequence[str], *, causes: bool, jobs: int | None, form: str) -> None:

@@ -10,10 +10,8 @@ from klpkit.build.command import TranslationUnit
 from klpkit.build.replays import replay
 from klpkit.elf import ElfFile
 from klpkit.errors import KlpkitError
-from klpkit.proof.decisions import Decisions, read_decisions
-
-SUFFIXES = {"c": ".i", "c++": ".ii"}
-DUMP = ".ipa-clones"
+from klpkit.proof.decisions import Decisions
+from klpkit.proof.hiding import Hider
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +29,40 @@ class Build:
 
 def preprocess(unit: TranslationUnit, workdir: Path) -> str:
     """The preprocessed text of `unit`; errors are those of a replay."""
-    name = f"text{SUFFIXES.get(unit.language, '.i')}"
+    name = "text.ii" if unit.language == "c++" else "text.i"
     made = replay(unit, workdir=workdir, extra=("-E", "-w"), output=name)
     return made.object.read_text(errors="surrogateescape")
 
 
-def compile_text(unit: TranslationUnit, text: str, workdir: Path, *, extra: Sequence[str]) -> Build:
+def lowered(unit: TranslationUnit, text: str, workdir: Path, hider: Hider) -> str:
+    """The text in which `hider` hides bodies, made of preprocessed `text`."""
+    if not hider.lowering:
+        return text
+    workdir.mkdir(parents=True, exist_ok=True)
+    source = workdir / ("text.ii" if unit.language == "c++" else "text.i")
+    source.write_text(text, errors="surrogateescape")
+    made = replay(
+        unit, workdir=workdir, source=source, extra=hider.lowering, output=f"text{hider.suffix(unit.language)}"
+    )
+    return made.object.read_text(errors="surrogateescape")
+
+
+def compile_text(
+    unit: TranslationUnit, text: str, workdir: Path, hider: Hider, extra: Sequence[str] = ()
+) -> Build:
     """`text` compiled as `unit`, its object and dumps in `workdir`; `ProgramFailedError` where it can't be."""
     workdir.mkdir(parents=True, exist_ok=True)
-    source = workdir / f"text{SUFFIXES.get(unit.language, '.i')}"
+    source = workdir / f"text{hider.suffix(unit.language)}"
     source.write_text(text, errors="surrogateescape")
-    made = replay(unit, workdir=workdir, source=source, extra=extra, output="text.o")
+    flags = (*hider.flags, *hider.dumps, *extra)
+    made = replay(unit, workdir=workdir, source=source, extra=flags, output="text.o")
     source.unlink()
-    return read_build(made.object, made.dumps)
+    return read_build(made.object, made.dumps, hider)
 
 
-def read_build(target: Path, dumps: Sequence[Path]) -> Build:
+def read_build(target: Path, dumps: Sequence[Path], hider: Hider) -> Build:
     """A finished compilation from its files."""
-    clones = [path for path in dumps if path.name.endswith(DUMP)]
-    if len(clones) != 1:
-        raise KlpkitError(f"{target}: {len(clones)} clone dumps beside it", hint="clear klpkit's cache")
-    return Build(target, tuple(dumps), read_decisions(clones[0]))
+    records = [path for path in dumps if path.name.endswith(hider.record)]
+    if len(records) != 1:
+        raise KlpkitError(f"{target}: {len(records)} records beside it", hint="clear klpkit's cache")
+    return Build(target, tuple(dumps), hider.decisions(records[0]))

@@ -1,4 +1,4 @@
-"""What a compiler decided between functions, from its clone dump, and where two builds' decisions differ.
+"""What a compiler decided between functions, from its record, and where two builds' decisions differ.
 
 Functions are known by the name that a compiler's suffix was put on: two builds number their clones differently,
 and a coarse comparison errs on the safe side (a change that it can't explain counts as impact).
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from klpkit.diff.names import declared
+from klpkit.errors import FormatError
 from klpkit.records.clonelines import cause_of, read_dump
+from klpkit.records.remarks import parse_remark
 
 _PREFIX = "__pfx_"
 
@@ -64,6 +66,23 @@ def read_decisions(path: Path) -> Decisions:
         elif cause != "same-function":
             clones[pair[0], cause] += 1
     return Decisions(inlined, clones, frozenset(names))
+
+
+def read_inlining(path: Path) -> Decisions:
+    """The decisions in Clang's optimisation record at `path`; clones leave nothing there."""
+    inlined: Counter[tuple[str, str]] = Counter()
+    names: set[str] = set()
+    for document in path.read_text(errors="surrogateescape").split("\n...\n"):
+        if not document.startswith("--- !Passed"):
+            continue
+        remark = parse_remark(document)
+        body, user = remark.argument("Callee"), remark.argument("Caller")
+        if body is None or user is None:
+            raise FormatError(path, remark.name, "a remark of inlining without both functions")
+        pair = source_name(body.value), source_name(user.value)
+        names.update(pair)
+        inlined[pair] += 1
+    return Decisions(inlined, Counter(), frozenset(names))
 
 
 @dataclass(frozen=True, slots=True)

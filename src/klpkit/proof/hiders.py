@@ -8,37 +8,15 @@ function names are known and `__typeof__` gives each its own type.  `extern` kee
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 from klpkit.build.command import Family, Language
 from klpkit.errors import UserError
-
-Pins = Mapping[str, str]
-"""Function → the attribute that keeps the first build's decision on it."""
-
-
-class Hider(Protocol):
-    """What a compiler needs for a proof."""
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Flags of every compilation of a proof, hidden or not; none of them may change code."""
-        ...
-
-    @property
-    def dumps(self) -> tuple[str, ...]:
-        """Flags that make the records of inlining and cloning."""
-        ...
-
-    def hidden(self, text: str, names: Iterable[str], pins: Pins) -> str:
-        """`text` with the bodies of the functions `names` hidden, and with `pins`."""
-        ...
-
-    def hidden_variable(self, text: str, name: str) -> str:
-        """`text` in which the static variable `name` may be read and written by code elsewhere."""
-        ...
+from klpkit.proof.decisions import Decisions, read_decisions
+from klpkit.proof.hiding import Hider, Pins
+from klpkit.proof.interposing import Interposing
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +27,14 @@ class Redeclaring:
     dumps: tuple[str, ...]
     attribute: str
     variable: str
+    record: str = ".ipa-clones"
+    lowering: tuple[str, ...] = ()
+
+    def suffix(self, language: Language) -> str:
+        return ".ii" if language == "c++" else ".i"
+
+    def decisions(self, path: Path) -> Decisions:
+        return read_decisions(path)
 
     def hidden(self, text: str, names: Iterable[str], pins: Pins) -> str:
         rows = [self._row(name, self.attribute) for name in names]
@@ -83,6 +69,7 @@ HIDERS: dict[tuple[str, str], Hider] = {
         # An address that leaves the unit: anything may read and write there.
         variable="__typeof__({0}) *__klpkit_escapes_{0} = &{0};",
     ),
+    ("clang", "c"): Interposing(),
 }
 
 

@@ -18,7 +18,7 @@ from klpkit.proof.assuming import assumption
 from klpkit.proof.builds import Build
 from klpkit.proof.changes import Change, Changes, changes
 from klpkit.proof.decisions import Difference, difference, source_name
-from klpkit.proof.hiders import Pins
+from klpkit.proof.hiding import HidingError, Pins
 from klpkit.proof.model import Method, Proof, Use, Verdict
 from klpkit.proof.text import SourceFunction
 from klpkit.proof.unit import ProofUnit
@@ -94,7 +94,7 @@ class _Proving:
             return self._by_definition("")
         try:
             first = self._trial({})
-        except ProgramFailedError as error:
+        except (ProgramFailedError, HidingError) as error:
             return self._unhidable(_compiler_says(error))
         if first.build.decisions.uses_body(function.symbol):
             return self._unhidable("its body was still inlined or cloned with the attribute on it")

@@ -18,8 +18,8 @@ from klpkit.proof.changes import changes
 from klpkit.proof.unit import ProofUnit
 from klpkit.records.model import EffectTable
 
-# Where GCC writes down which functions it found never to return.
-NORETURN_DUMP = "-fdump-tree-local-pure-const1"
+# Where a compiler writes down which functions it found never to return.
+NORETURN_DUMPS = {"gcc": ("-fdump-tree-local-pure-const1",)}
 _NORETURN = re.compile(r"^Function found to be noreturn: (\S+)$", re.MULTILINE)
 
 
@@ -56,7 +56,7 @@ def read_records(unit: ProofUnit) -> Records:
 
 def _read(unit: ProofUnit) -> Records:
     with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
-        flags = (*RECORD_FLAGS.get(unit.unit.kind, ()), NORETURN_DUMP)
+        flags = (*RECORD_FLAGS.get(unit.unit.kind, ()), *NORETURN_DUMPS.get(unit.unit.kind, ()))
         made = replay(unit.unit, workdir=Path(folder), extra=("-w", "-g0", *flags))
         unit.compilations.add()
         table = read_unit(UnitFiles(unit.name, made.dumps, made.object), lenient=True).table

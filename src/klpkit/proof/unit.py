@@ -21,8 +21,9 @@ from klpkit.build.outputs import redirected
 from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.compilers.probe import identify
 from klpkit.errors import UserError
-from klpkit.proof.builds import Build, compile_text, preprocess, read_build
-from klpkit.proof.hiders import Hider, Pins, hider_of, without_checks
+from klpkit.proof.builds import Build, compile_text, lowered, preprocess, read_build
+from klpkit.proof.hiders import hider_of, without_checks
+from klpkit.proof.hiding import Hider, Pins
 from klpkit.proof.model import Proof
 from klpkit.proof.text import SourceFunction, callers_of, source_functions
 
@@ -115,22 +116,32 @@ class ProofUnit:
         if not (folder / "text.o").exists():
             work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.folder))
             try:
-                self._compile(self.text, work, flags)
+                self._compile(self.subject, work, flags)
                 _settle(work, folder)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-        return read_build(folder / "text.o", sorted(folder.glob("*.ipa-clones")))
+        return read_build(folder / "text.o", sorted(folder.glob(f"*{self.hider.record}")), self.hider)
 
     def hiding(self, name: str, workdir: Path, *, pins: Pins | None = None, flags: Sequence[str] = ()) -> Build:
         """A build with the body of the function `name` hidden, in `workdir`."""
         function = self.functions[name]
-        text = self.hider.hidden(self.text, (name, *function.aliases), pins or {})
+        spelled = function.symbol if self.hider.lowering else name
+        text = self.hider.hidden(self.subject, (spelled, *function.aliases), pins or {})
         return self._compile(text, workdir, flags)
+
+    def hiding_variable(self, name: str, workdir: Path) -> Build:
+        """A build in which code elsewhere may read and write the static variable `name`, in `workdir`."""
+        return self._compile(self.hider.hidden_variable(self.subject, name), workdir, ())
+
+    @cached_property
+    def subject(self) -> str:
+        """The text in which bodies are hidden: preprocessed, and lowered where the compiler's hider wants it."""
+        with self.lock, tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
+            return lowered(self.unit, without_checks(self.text), Path(folder), self.hider)
 
     def _compile(self, text: str, workdir: Path, flags: Sequence[str]) -> Build:
         self.compilations.add()
-        extra = (*self.hider.flags, *self.hider.dumps, *flags)
-        return compile_text(self.unit, without_checks(text), workdir, extra=extra)
+        return compile_text(self.unit, text, workdir, self.hider, flags)
 
     @cached_property
     def symbols(self) -> frozenset[str]:

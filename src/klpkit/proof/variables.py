@@ -13,10 +13,8 @@ from pathlib import Path
 
 from klpkit.build.csource import Definition, definitions
 from klpkit.errors import UserError
-from klpkit.proof.builds import compile_text
 from klpkit.proof.changes import changes
 from klpkit.proof.decisions import difference
-from klpkit.proof.hiders import without_checks
 from klpkit.proof.model import Answer, Impacted, Use, Verdict
 from klpkit.proof.unit import ProofUnit
 
@@ -52,9 +50,7 @@ def prove_variable(unit: ProofUnit, name: str) -> tuple[Use, ...]:
     if name not in static_variables(unit):
         raise UserError(f"{unit.name} has no static variable {name}", hint="name one at file scope")
     with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
-        text = without_checks(unit.hider.hidden_variable(unit.text, name))
-        unit.compilations.add()
-        build = compile_text(unit.unit, text, Path(folder), extra=(*unit.hider.flags, *unit.hider.dumps))
+        build = unit.hiding_variable(name, Path(folder))
         found = changes(unit.baseline.object, build.object)
         places = difference(unit.baseline.decisions, build.decisions, "").places
     verdict = Verdict.UNDECIDED if places else Verdict.PROVEN

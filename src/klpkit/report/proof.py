@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from klpkit.proof.asking import Row, WholeFile
+from klpkit.proof.concrete import Difference
 from klpkit.proof.model import Answer, Impacted, Verdict
 from klpkit.report.terminal import Sheet
 from klpkit.report.wording import shown
@@ -81,6 +82,16 @@ def _wrapped(text: str, sheet: Sheet, indent: str, style: str) -> Iterator[str]:
     return (sheet.paint(line, style) for line in lines)
 
 
+def write_differences(rows: Sequence[Difference], sheet: Sheet) -> None:
+    """Write which functions compile differently with a patch in, touched ones first."""
+    sheet.write(
+        "\n" + sheet.paint(f"with the patch in, {len(rows)} functions compile differently", "strong") + "\n"
+    )
+    for row in sorted(rows, key=lambda row: (not row.touched, row.unit, row.symbol)):
+        what = "changed in source" if row.touched else row.why or "not changed in source"
+        sheet.write(f"  {shown(row.symbol)}  {row.status}; {what}\n")
+
+
 # --- whole files ---------------------------------------------------------------------------------------------
 
 _COLUMNS = ("impacted", "missed", "false", "knock_on", "convention", "undecided", "compilations")
@@ -124,9 +135,13 @@ def answer_document(answer: Answer) -> dict[str, Any]:
     return asdict(answer)
 
 
-def write_answers_json(answers: Iterable[Answer], stream: TextIO) -> None:
-    """Write the answers of all units as one document."""
-    known = {"schema": SCHEMA, "units": [answer_document(answer) for answer in answers]}
+def write_answers_json(
+    answers: Iterable[Answer], stream: TextIO, differing: Iterable[Difference] | None = None
+) -> None:
+    """Write the answers of all units as one document; `differing` is what one concrete patch makes differ."""
+    known: dict[str, Any] = {"schema": SCHEMA, "units": [answer_document(answer) for answer in answers]}
+    if differing is not None:
+        known["differing"] = [asdict(row) for row in differing]
     stream.write(json.dumps(known, indent=2) + "\n")
 
 
