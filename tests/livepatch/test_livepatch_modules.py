@@ -9,8 +9,8 @@ from toy_kernel import Toy, ToyPair, run
 
 from klpkit.elf import ElfFile
 from klpkit.errors import RefusedError
-from klpkit.livepatch.making import Plan, plan_module
 from klpkit.livepatch.model import Kind, Reference
+from klpkit.livepatch.planning import Plan, plan_module
 from klpkit.target import Export
 from klpkit.target.module import Module
 

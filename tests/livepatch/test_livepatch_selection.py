@@ -10,8 +10,8 @@ from toy_kernel import CFLAGS, Toy, ToyPair, defined, run, undefined
 from klpkit.elf import ElfObject
 from klpkit.errors import RefusedError
 from klpkit.livepatch import INCLUDE
-from klpkit.livepatch.making import Plan, plan_module
 from klpkit.livepatch.model import Kind
+from klpkit.livepatch.planning import Plan, plan_module
 
 
 @pytest.fixture
@@ -223,11 +223,7 @@ def test_a_changed_function_is_called_anew_and_its_address_stays_the_old_one(toy
     model = only(toy.plan(pair, others=(toy.compile("hook", "int (*hook)(int);"),)))
     assert "f" in undefined(model)
     entries = [e for s in model.sections if s.name == ".text.g" for e in s.relocations[0].entries]
-    called = [
-        e.symbol.name
-        for e in entries
-        if e.symbol and e.symbol.name in ("klpp_f", "f")
-    ]
+    called = [e.symbol.name for e in entries if e.symbol and e.symbol.name in ("klpp_f", "f")]
     assert sorted(called) == ["f", "klpp_f"]
 
 
@@ -408,3 +404,23 @@ def test_hazards_are_told(toy: Toy) -> None:
     plan = toy.plan(toy.pair(LOOP.format(1, "", ""), LOOP.format(2, new, "+ grow(x)")), others=(stub,))
     told = {(warned.slug, warned.symbol) for warned in plan.warnings}
     assert told == {("thread-loop", "loop"), ("new-state", "fresh")}
+
+
+def test_a_function_that_moves_to_another_source_is_refused(toy: Toy) -> None:
+    """Units that only call it are not compiled anew, and would go on with the old body."""
+    a = toy.pair("int kept; int f(int x) { return x; }\n", "int kept;\n", "a")
+    b = toy.pair(
+        "int g(int x) { return x; }\n", "int f(int x) { return x * 2; } int g(int x) { return f(x); }\n", "b"
+    )
+    with pytest.raises(RefusedError) as caught:
+        toy.plan(a, b)
+    assert caught.value.slug == "moved-function"
+
+
+def test_a_function_that_is_no_longer_static_is_still_the_kernels_own(toy: Toy) -> None:
+    text = (
+        '{0}__attribute__((noinline)) int f(int x) {{ asm volatile(""); return x; }}\n'
+        "int g(int x) {{ return f(x) + {1}; }}\n"
+    )
+    model = only(toy.plan(toy.pair(text.format("static ", 1), text.format("", 2))))
+    assert ".klp.sym.rela.vmlinux.vmlinux.f,0" in undefined(model)

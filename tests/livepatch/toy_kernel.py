@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from klpkit.elf import ElfFile, ElfObject
-from klpkit.livepatch.making import Plan, plan_module
+from klpkit.livepatch.planning import Plan, plan_module
 from klpkit.target import Export, Target, TargetSymbol
 from klpkit.target.symtab import symtab_columns
 from klpkit.target.vmlinux import Vmlinux

@@ -48,11 +48,10 @@ class KernelSymbols:
 
     def find(self, unit: Unit, entity: int, user: str) -> Found:
         """How `unit` refers to an entity of its patched side that is outside of it or stays in the kernel."""
-        name = unit.graph.names[entity]
-        if outside(unit.graph, entity) or not unit.graph.entities.local[entity]:
-            found = self._global(unit, name)
+        if outside(unit.graph, entity):
+            found = self._global(unit, unit.graph.names[entity])
         else:
-            found = self._own(unit, unit.partner(entity), name)
+            found = self._own(unit, entity)
         self._check(found, user)
         self._note(found.reference, user)
         return found
@@ -73,13 +72,14 @@ class KernelSymbols:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _own(self, unit: Unit, original: int, name: str) -> Found:
-        if original < 0:
-            raise RefusedError(
-                "symbol-not-in-target", f"{name} is not in the original object", hint="report these objects"
-            )
-        symbol = self.locator(unit)(original)
-        return self._klp(unit.owner, self.target.object(unit.owner), symbol)
+    def _own(self, unit: Unit, entity: int) -> Found:
+        """What the unit defines itself: local or not as its original is, which is what the kernel has."""
+        row, name = unit.partner(entity), unit.graph.names[entity]
+        if row < 0:
+            raise RefusedError("symbol-not-in-target", f"{name} is not in the original object", hint="report it")
+        if not unit.original.entities.local[row]:
+            return self._global(unit, unit.original.names[row])
+        return self._klp(unit.owner, self.target.object(unit.owner), self.locator(unit)(row))
 
     def _global(self, unit: Unit, name: str) -> Found:
         owner = unit.owner
