@@ -11,7 +11,7 @@ import numpy as np
 from klpkit.diff.correlate import Correlation, aligned, structure
 from klpkit.diff.graph import Graph, Kind
 from klpkit.diff.model import Cause
-from klpkit.diff.pool import Hashes, Ints, Mask, among, mixed, run_starts, summed
+from klpkit.diff.pool import Hashes, Ints, Mask, among, distinct, mixed, run_starts, summed
 from klpkit.diff.union import CODE, OTHER, OUTSIDE, STATE, Union
 from klpkit.elf.special import Role
 
@@ -217,17 +217,21 @@ def _entry_colors(result: Comparison, rows: Ints) -> Hashes:
     use = np.flatnonzero(wanted[both.owner])
     values = mixed(both.at[use], both.type[use], both.offset[use], result.color[both.target[use]])
     sums = summed(values, both.owner[use], len(both))
-    return mixed(_section_names(both)[rows], both.content[rows], sums[rows])
+    return mixed(_section_names(both, rows), both.content[rows], sums[rows])
 
 
-def _section_names(both: Union) -> Ints:
-    """For each row the number of its section's name."""
+def _section_names(both: Union, rows: Ints) -> Ints:
+    """For each of `rows` the number of its section's name."""
     numbers: dict[str, int] = {}
-    columns = []
-    for graph in (both.original, both.patched):
-        table = np.array([numbers.setdefault(n, len(numbers)) for n in graph.elf.sections.names], np.int64)
-        columns.append(table[graph.entities.section])
-    return np.concatenate(columns)
+    found = np.zeros(len(rows), np.int64)
+    for graph, shift in ((both.original, 0), (both.patched, both.split)):
+        mine = (rows >= both.split) == bool(shift)
+        sections, names = graph.entities.section[rows[mine] - shift], graph.elf.sections.names
+        table = np.zeros(len(names), np.int64)
+        used = distinct(sections)
+        table[used] = [numbers.setdefault(names[section], len(numbers)) for section in used.tolist()]
+        found[mine] = table[sections]
+    return found
 
 
 def _sites(result: Comparison) -> None:

@@ -17,6 +17,7 @@ from klpkit.diff.linetable import LineTable
 from klpkit.diff.pool import Ints, Mask, among
 from klpkit.elf import ElfFile
 from klpkit.elf.arch import Architecture
+from klpkit.elf.special import Special, special
 
 
 class Kind(IntEnum):
@@ -177,6 +178,15 @@ class Graph:
 
     def size_of(self, entity: int) -> int:
         return int(self.entities.end[entity] - self.entities.start[entity])
+
+    @property
+    def specials(self) -> dict[int, Special]:
+        """The special sections by number."""
+        found = self._cache.get("specials")
+        if not isinstance(found, dict):
+            rows = enumerate(map(special, self.elf.sections.names))
+            found = self._cache["specials"] = {number: row for number, row in rows if row is not None}
+        return found
 
     def symbol_size(self, entity: int) -> int:
         """The size that an entity's symbol states."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from klpkit.diff.graph import Graph
 from klpkit.diff.pool import among, distinct
-from klpkit.elf.special import PRINTK_ENTRY, Line, Role, special
+from klpkit.elf.special import PRINTK_ENTRY, Line, Role
 
 LAST_LINE = 0xFFFF
 """No source line has a greater number: `struct bug_entry` (asm-generic/bug.h) has 16 bits for every line that the
@@ -22,11 +22,10 @@ kernel may warn in.  A number beyond it is none, whatever record or argument it 
 def mask(graph: Graph, data: bytearray) -> dict[int, tuple[int, int, int]]:
     """Zero the line numbers in `data`; entity → `(offset, size, bits)` of the field."""
     found: dict[int, tuple[int, int, int]] = {}
-    names = graph.elf.sections.names
     entities = graph.entities
     sections = entities.section[: entities.defined]
-    for number, row in enumerate(map(special, names)):
-        if row is not None and row.lines:
+    for number, row in graph.specials.items():
+        if row.lines:
             for entity in np.flatnonzero(sections == number).tolist():
                 _note(graph, entity, row.lines, found)
     for entity in _printk_entries(graph):

@@ -307,8 +307,8 @@ def _targets(graph: Graph, relocations: Relocations, symbols: SymbolColumns, own
 def _ends(graph: Graph, relocations: Relocations, owner: Ints) -> npt.NDArray[np.bool_]:
     """Which references mean the last byte before their place."""
     found = np.zeros(len(owner), dtype=bool)
-    for number, row in enumerate(map(special, graph.elf.sections.names)):
-        if row is not None and row.ends:
+    for number, row in graph.specials.items():
+        if row.ends:
             here = np.flatnonzero(relocations.section == number)
             at = relocations.at[here] - graph.entities.start[owner[here]]
             found[here[np.isin(at, row.ends)]] = True

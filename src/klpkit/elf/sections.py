@@ -64,17 +64,17 @@ class SectionTable:
         return self._strings.names(self.name_offset)
 
     @cached_property
-    def _by_name(self) -> dict[str, list[int]]:
-        rows = {name: [row] for row, name in enumerate(self.names) if row}
-        if len(rows) < len(self) - 1:
-            rows = {}
-            for row, name in enumerate(self.names[1:], 1):
-                rows.setdefault(name, []).append(row)
-        return rows
+    def _last_named(self) -> dict[str, int]:
+        return dict(zip(self.names[1:], range(1, len(self)), strict=True))
 
     def find(self, name: str) -> list[int]:
         """The numbers of all sections called `name`: names repeat in relocatable objects."""
-        return list(self._by_name.get(name, ()))
+        last = self._last_named.get(name)
+        if last is None:
+            return []
+        if len(self._last_named) == len(self) - 1:
+            return [last]
+        return [row for row, other in enumerate(self.names[: last + 1]) if row and other == name]
 
     def of_type(self, kind: int) -> list[int]:
         """The numbers of all sections of one type."""
