@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from klpkit.build.csource import definitions
@@ -63,6 +64,14 @@ class Source:
             for name, all_of_it in found.macros.items()
             if (own := [macro for macro in all_of_it if macro.file in self.offsets])
         }
+
+    def copy(self) -> Source:
+        """This source, to which a draft may add what headers define."""
+        other = copy(self)
+        other.lines, other.chunks = list(self.lines), list(self.chunks)
+        other.offsets = dict(self.offsets)
+        other.by_name = defaultdict(list, {name: list(places) for name, places in self.by_name.items()})
+        return other
 
     def declared(self, name: str, kinds: Iterable[str]) -> list[Chunk]:
         """The chunks that declare `name` as one of `kinds`."""

@@ -32,12 +32,13 @@ def needed_includes(found: Preprocessed, names: set[str], tags: set[str], items:
     bodies = {tag: re.compile(rf"\b(?:struct|union|enum)\s+{re.escape(tag)}\b[^;,()=*]*\{{") for tag in tags}
     for include in found.includes:
         for file in include.files:
-            text = "\n".join(line for _, line in found.expanded.get(file, ()))
-            words = set(_WORD.findall(text))
+            words = found.words(file)
             if here := wanted & words:
                 files.add(file)
                 wanted -= here
-            for tag in [tag for tag in bodies if tag in words and bodies[tag].search(text)]:
+            near = [tag for tag in bodies if tag in words]
+            text = "\n".join(line for _, line in found.expanded.get(file, ())) if near else ""
+            for tag in [tag for tag in near if bodies[tag].search(text)]:
                 files.add(file)
                 del bodies[tag]
     return [include for include in found.includes if not files.isdisjoint(include.files)]

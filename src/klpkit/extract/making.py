@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
@@ -18,13 +19,15 @@ from klpkit.extract.closure import Mode, Plan, plan
 from klpkit.extract.draft import Draft, write_draft
 from klpkit.extract.includes import needed_includes
 from klpkit.extract.items import Item
-from klpkit.extract.preprocessed import preprocess
+from klpkit.extract.preprocessed import Include, preprocess
 from klpkit.extract.references import Kernel, Reference, annotation_lines, references
 from klpkit.extract.running import CompiledOriginal
 from klpkit.programs import ProgramFailedError
 
 # The draft's functions have no prototypes in any header, and keep names for a person, not for users.
 QUIET = ("-Wno-missing-prototypes", "-Wno-missing-declarations", "-Wno-unused-function", "-Wno-unused-variable")
+# For the comparison with the kernel's code: whatever is referred to has a place of its own.
+APART = ("-ffunction-sections", "-fdata-sections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,43 +58,77 @@ def draft_unit(
     home: str,
     uncallable: Collection[str] = (),
 ) -> UnitDraft:
-    """Extract `functions` of `unit`, whose compiled object is `original`, in the folder `work`.
+    """Extract `functions` of `unit` as `UnitReader` does, for callers that want one draft of it."""
+    return UnitReader(unit, original, kernel, home=home, uncallable=uncallable).draft(functions, work)
 
-    `uncallable` are functions of the unit that new code must not call under their plain names.  Raises
-    `RefusedError` where something can't be taken in or is nowhere in the kernel, and `ProgramFailedError` where
-    even the draft with all includes does not compile.
-    """
-    found = preprocess(unit)
-    source = Source(found, lambda file: (unit.directory / file).read_text(errors="surrogateescape"))
-    running = CompiledOriginal(unit, original, uncallable)
-    closed = plan(source, functions, running)
-    few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
-    for includes in (few, found.includes):
-        draft = write_draft(source, closed, includes, running)
-        try:
-            compiled = _compile(unit, draft, work)
-            break
-        except ProgramFailedError:
-            if includes is found.includes:
-                raise
-    undefined = references(ElfFile.open(compiled), kernel, draft.symbols)
-    return UnitDraft(
-        unit,
-        home,
-        draft.functions,
-        _annotated(draft, undefined, home),
-        tuple(undefined),
-        tuple(_copied(closed)),
-        compiled,
-        includes is found.includes,
-    )
+
+class UnitReader:
+    """A unit that any number of drafts are made of; preprocessed and read once."""
+
+    def __init__(
+        self,
+        unit: TranslationUnit,
+        original: Path,
+        kernel: Kernel,
+        *,
+        home: str,
+        uncallable: Collection[str] = (),
+    ) -> None:
+        """`original` is the unit's compiled object, part of `home`.
+
+        `uncallable` are functions of the unit that new code must not call under their plain names.
+        """
+        self.unit, self.kernel, self.home = unit, kernel, home
+        self._running = CompiledOriginal(original, uncallable)
+        self._found = preprocess(unit)
+
+    @cached_property
+    def source(self) -> Source:
+        """The unit's source, cut into chunks."""
+        return Source(self._found, lambda file: (self.unit.directory / file).read_text(errors="surrogateescape"))
+
+    def draft(self, functions: Sequence[str], work: Path) -> UnitDraft:
+        """Extract `functions` in the folder `work`.
+
+        Raises `RefusedError` where something can't be taken in or is nowhere in the kernel, and
+        `ProgramFailedError` where even the draft with all includes does not compile.
+        """
+        source, found = self.source.copy(), self._found
+        closed = plan(source, functions, self._running)
+        few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
+        draft, compiled, all_includes = self._compiled(source, closed, (few, found.includes), work)
+        undefined = references(ElfFile.open(compiled), self.kernel, draft.symbols)
+        return UnitDraft(
+            self.unit,
+            self.home,
+            draft.functions,
+            _annotated(draft, undefined, self.home),
+            tuple(undefined),
+            tuple(_copied(closed)),
+            compiled,
+            all_includes,
+        )
+
+    def _compiled(
+        self, source: Source, closed: Plan, choices: Sequence[Sequence[Include]], work: Path
+    ) -> tuple[Draft, Path, bool]:
+        """The first draft that compiles, with its object, and whether it is the last of `choices`."""
+        few, every = choices
+        for includes in (few, every):
+            draft = write_draft(source, closed, includes, self._running)
+            try:
+                return draft, _compile(self.unit, draft, work), includes is every
+            except ProgramFailedError:
+                if includes is every:
+                    raise
+        raise AssertionError("the last choice returns or raises")
 
 
 def _compile(unit: TranslationUnit, draft: Draft, work: Path) -> Path:
     """The draft as the unit's own command compiles it."""
     path = work / f"{unit.source.stem}.c"
     path.write_text(draft.text, errors="surrogateescape")
-    flags = ("-iquote", str(unit.source.parent), *QUIET)
+    flags = ("-iquote", str(unit.source.parent), *QUIET, *APART)
     return replay(unit, workdir=work, source=path, extra=flags, output=f"{unit.source.stem}.o").object
 
 

@@ -59,6 +59,14 @@ class Preprocessed:
     expanded: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     macros: dict[str, list[Macro]] = field(default_factory=dict)
     includes: list[Include] = field(default_factory=list)
+    _words: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def words(self, file: str) -> frozenset[str]:
+        """The identifiers in what is left of `file`."""
+        if file not in self._words:
+            text = "\n".join(line for _, line in self.expanded.get(file, ()))
+            self._words[file] = frozenset(_WORD.findall(text))
+        return self._words[file]
 
 
 def preprocess(unit: TranslationUnit) -> Preprocessed:

@@ -6,21 +6,23 @@ exists only as a clone brings in the functions that call the clone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from klpkit.build.tree import BuildTree
 from klpkit.errors import RefusedError
+from klpkit.extract.checking import Checked, Checker
 from klpkit.extract.kernel import ShippedKernel
-from klpkit.extract.making import UnitDraft, draft_unit
+from klpkit.extract.making import UnitDraft, UnitReader
 from klpkit.extract.package import Wanted
+from klpkit.extract.references import Kernel
 from klpkit.impact.evidence import CodeFile, Evidence
 from klpkit.impact.result import How, ImpactAnswer, ImpactedFunction
 from klpkit.impact.treesource import from_build
 from klpkit.records.causes import cause
 from klpkit.target import VMLINUX, Target
+from klpkit.target.module import module_name
 
 ASKED = "asked for"
 Progress = Callable[[int, int], None]
@@ -32,6 +34,8 @@ class Extraction:
 
     drafts: tuple[tuple[UnitDraft, tuple[Wanted, ...]], ...]
     warnings: tuple[str, ...]
+    checked: tuple[tuple[Checked, ...], ...]
+    """For each draft its functions held against the kernel's code."""
 
 
 def extract(
@@ -42,13 +46,51 @@ def extract(
     `closed` takes in every impacted function as well.  Raises `RefusedError` where a function can't be patched.
     """
     with from_build(tree, specs, progress=progress) as evidence:
-        answer, clones = _closed(evidence, specs)
+        return Extractor(tree, evidence, target).extract(specs, work, closed=closed)
+
+
+class Extractor:
+    """Drafts from evidence that is at hand; each unit is preprocessed and read once."""
+
+    def __init__(self, tree: BuildTree, evidence: Evidence, target: Target) -> None:
+        self.tree, self.evidence, self.target = tree, evidence, target
+        self._readers: dict[str, UnitReader] = {}
+        self._checker = Checker(target)
+
+    def extract(self, specs: Sequence[str], work: Path, *, closed: bool = True) -> Extraction:
+        """As `extract`."""
+        answer, clones = _closed(self.evidence, specs)
         wanted = [item for item in answer.impacted if closed or not item.chain]
-        drafts = [
-            _draft(tree, evidence, unit, items, clones, target, work / str(number))
-            for number, (unit, items) in enumerate(_by_unit(wanted).items())
-        ]
-    return Extraction(tuple(drafts), answer.warnings)
+        drafts, checked = [], []
+        for number, (unit, items) in enumerate(_by_unit(wanted).items()):
+            draft, functions = self._draft(unit, items, clones, work / str(number))
+            drafts.append((draft, functions))
+            checked.append(self._checker.check(draft, self._code(unit).path))
+        return Extraction(tuple(drafts), answer.warnings, tuple(checked))
+
+    def _code(self, unit: str) -> CodeFile:
+        code = self.evidence.code(unit)
+        assert code is not None, "evidence from a build tree has every unit's object"
+        return code
+
+    def reader(self, name: str) -> UnitReader:
+        """The unit called `name` in the evidence."""
+        if name not in self._readers:
+            code = self._code(name)
+            home = module_name(code.owner) if code.owner else VMLINUX
+            kernel = ShippedKernel(self.target, code.path, home)
+            unit = self.tree.ensure_unit(name)
+            self._readers[name] = UnitReader(unit, code.path, kernel, home=home, uncallable=code.narrowed)
+        return self._readers[name]
+
+    def _draft(
+        self, name: str, items: Sequence[ImpactedFunction], clones: dict[str, str], work: Path
+    ) -> tuple[UnitDraft, tuple[Wanted, ...]]:
+        _refuse(items)
+        work.mkdir(parents=True, exist_ok=True)
+        reader = self.reader(name)
+        draft = reader.draft(list(dict.fromkeys(_source_name(item) for item in items)), work)
+        return draft, tuple(_wanted(item, clones, reader.kernel) for item in items if not _is_clone(item))
 
 
 def _closed(evidence: Evidence, specs: Sequence[str]) -> tuple[ImpactAnswer, dict[str, str]]:
@@ -94,27 +136,6 @@ def _by_unit(items: Sequence[ImpactedFunction]) -> dict[str, list[ImpactedFuncti
     return groups
 
 
-def _draft(
-    tree: BuildTree,
-    evidence: Evidence,
-    name: str,
-    items: Sequence[ImpactedFunction],
-    clones: dict[str, str],
-    target: Target,
-    work: Path,
-) -> tuple[UnitDraft, tuple[Wanted, ...]]:
-    code = evidence.code(name)
-    assert code is not None, "evidence from a build tree has every unit's object"
-    _refuse(items)
-    work.mkdir(parents=True, exist_ok=True)
-    unit = tree.ensure_unit(name)
-    home = re.sub("-", "_", code.owner.rpartition("/")[2]) or VMLINUX
-    kernel = ShippedKernel(target, code.path, home)
-    sources = list(dict.fromkeys(_source_name(item) for item in items))
-    draft = draft_unit(unit, sources, code.path, kernel, work, home=home, uncallable=code.narrowed)
-    return draft, tuple(_wanted(item, clones, kernel) for item in items if not _is_clone(item))
-
-
 def _source_name(item: ImpactedFunction) -> str:
     """The function as its source calls it, without the suffix of a clone."""
     return item.function.symbol.partition(".")[0]
@@ -134,7 +155,7 @@ def _refuse(items: Sequence[ImpactedFunction]) -> None:
             )
 
 
-def _wanted(item: ImpactedFunction, clones: dict[str, str], kernel: ShippedKernel) -> Wanted:
+def _wanted(item: ImpactedFunction, clones: dict[str, str], kernel: Kernel) -> Wanted:
     name = item.function.symbol
     place = kernel.find(name) if item.patchability.how is How.SYMBOL else None
     return Wanted(name, _why(item, clones), place[2] if place else 0, place is not None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from klpkit.extract.checking import Checked
     from klpkit.extract.making import UnitDraft
     from klpkit.extract.package import Wanted
     from klpkit.extract.request import Extraction
@@ -17,12 +18,12 @@ __all__ = ["extract_json", "extract_text"]
 
 def extract_json(found: Extraction, written: Sequence[Path]) -> str:
     """Everything as one JSON object."""
-    units = [_unit(draft, wanted) for draft, wanted in found.drafts]
+    units = [_unit(draft, wanted, each) for (draft, wanted), each in zip(found.drafts, found.checked, strict=True)]
     files = [str(path) for path in written]
     return json.dumps({"units": units, "files": files, "warnings": list(found.warnings)}, indent=2)
 
 
-def _unit(draft: UnitDraft, wanted: Sequence[Wanted]) -> dict[str, object]:
+def _unit(draft: UnitDraft, wanted: Sequence[Wanted], checked: Sequence[Checked]) -> dict[str, object]:
     return {
         "source": str(draft.unit.source),
         "object": draft.home,
@@ -42,6 +43,17 @@ def _unit(draft: UnitDraft, wanted: Sequence[Wanted]) -> dict[str, object]:
             for each in draft.references
         ],
         "all_includes": draft.all_includes,
+        "code": [
+            {
+                "function": each.function,
+                "as_in_kernel": str(each.sameness),
+                "offset": each.offset,
+                "difference": each.difference,
+                "bodies_known": list(each.known),
+                "copies_called": list(each.copies),
+            }
+            for each in checked
+        ],
     }
 
 
@@ -51,11 +63,13 @@ def extract_text(found: Extraction, written: Sequence[Path]) -> str:
 
 
 def _summary(found: Extraction) -> Iterator[str]:
-    for draft, wanted in found.drafts:
+    for (draft, wanted), checked in zip(found.drafts, found.checked, strict=True):
+        sentences = {each.function: each.sentence for each in checked}
         yield f"{draft.unit.source.name} ({draft.home})"
         for each in wanted:
             how = "replaced" if each.replaced else "edited, no code of its own"
             yield f"  {each.name}: {each.why} ({how})"
+            yield f"    {sentences.get(each.name, '')}"
         if draft.copied:
             yield f"  copied along: {', '.join(draft.copied)}"
         annotated = [each.symbol for each in draft.references if each.symbol]

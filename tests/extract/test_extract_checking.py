@@ -1,0 +1,141 @@
+"""Drafts held against the code of a module that stands for the running kernel."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from klpkit.build.command import TranslationUnit
+from klpkit.build.replays import replay
+from klpkit.elf import ElfFile
+from klpkit.extract.checking import Checked, Checker, Sameness
+from klpkit.extract.making import UnitReader
+from klpkit.target.module import Module
+
+SOURCE = """\
+int outside(int), other(int);
+static int state = 7;
+__attribute__((noinline)) static int helper(int a) { return outside(a) + state++; }
+__attribute__((noinline)) static int pure(int a) { return a * a + 1; }
+static inline int small(int a) { return a > LIMIT ? other(a) : a; }
+int target(int a)
+{
+    static int calls;
+
+    return helper(a) + small(a) + ++calls;
+}
+__attribute__((noinline)) static int quiet(int a) { return other(a + 1) * 3; }
+int knowing(int *p) { *p = 1; int x = pure(*p + state); return *p + x; }
+int loud(int a) { return quiet(a) + outside(a); }
+int gone(int a) { return small(a); }
+"""
+FLAGS = (
+    "-O2",
+    "-fcf-protection=branch",
+    "-fno-pic",
+    "-mcmodel=kernel",
+    "-DLIMIT=3",
+    "-c",
+    "-o",
+    "unit.o",
+    "unit.c",
+)
+
+
+class Everything:
+    """A kernel that has every symbol of the unit and of others."""
+
+    def exporter(self, name: str) -> str | None:
+        return None
+
+    def find(self, name: str) -> tuple[str, str, int]:
+        return "toy", name, 0
+
+
+class Toy:
+    """A module made from `SOURCE`, and its unit to make drafts of."""
+
+    def __init__(self, folder: Path) -> None:
+        source = folder / "unit.c"
+        source.write_text(SOURCE)
+        self.folder = folder
+        self.unit = TranslationUnit(folder / "unit.o", source, folder, ("gcc",), FLAGS)
+        self.original = replay(self.unit, workdir=folder / "original").object
+        module = folder / "toy.ko"
+        subprocess.run(["ld", "-r", "-o", module, self.original], check=True)
+        self.target: Any = SimpleNamespace(object=lambda _: Module.read(module))
+
+    def check(self, *functions: str, change: tuple[str, str] = ("", "")) -> dict[str, Checked]:
+        """The comparison of a draft that was made after a slip: text of the source exchanged."""
+        if change[0]:
+            assert change[0] in SOURCE
+            self.unit.source.write_text(SOURCE.replace(*change))
+        reader = UnitReader(self.unit, self.original, Everything(), home="toy")
+        work = self.folder / "work"
+        work.mkdir()
+        draft = reader.draft(functions, work)
+        return {each.function: each for each in Checker(self.target).check(draft, self.original)}
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    return Toy(tmp_path)
+
+
+def test_a_draft_compiles_to_the_code_of_the_kernel(toy: Toy) -> None:
+    found = toy.check("target", "loud", "gone")
+    assert {name: each.sentence for name, each in found.items()} == dict.fromkeys(
+        ("target", "loud", "gone"), "code as in the kernel"
+    )
+
+
+def test_a_landing_pad_that_static_functions_lack_is_no_difference(toy: Toy) -> None:
+    found = toy.check("quiet")
+    assert found["quiet"].sameness is Sameness.EQUAL
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("a > LIMIT", "a >= LIMIT"),
+        ("helper(a) + small(a)", "helper(a) - small(a)"),
+        ("? other(a)", "? outside(a)"),
+        ("+ ++calls", "+ ++state"),
+    ],
+)
+def test_a_slip_of_the_extraction_shows(toy: Toy, change: tuple[str, str]) -> None:
+    found = toy.check("target", change=change)
+    assert found["target"].sameness is Sameness.DIFFERS
+    assert "code differs at +0x" in found["target"].sentence
+
+
+def test_what_only_the_kernel_s_compiler_saw_is_named(toy: Toy) -> None:
+    found = toy.check("knowing")["knowing"]
+    assert found.sameness is Sameness.DIFFERS
+    assert found.known == ("pure",)
+    assert "that can be since the kernel's compiler saw the bodies of pure" in found.sentence
+
+
+def test_a_function_without_code_of_its_own_is_not_compared(toy: Toy) -> None:
+    found = toy.check("small", "target")
+    assert found["small"].sameness is Sameness.UNKNOWN
+    assert found["target"].sameness is Sameness.EQUAL
+
+
+def test_without_the_kernel_s_code_nothing_is_said(toy: Toy) -> None:
+    toy.target = SimpleNamespace(object=lambda _: SimpleNamespace(name="toy"))
+    assert toy.check("target")["target"].sentence == "code not compared: no code of the kernel is at hand"
+
+
+def test_the_names_of_the_draft_become_the_kernel_s(toy: Toy) -> None:
+    toy.check("target")
+    renamed = ElfFile.open(toy.folder / "work" / "unit-as-shipped.o")
+    names = {symbol.name for symbol in renamed.symbols}
+    assert {"target", "helper"} <= names
+    assert not any(name.startswith("klpp_") for name in names)
+    assert replace(Checked("f", Sameness.EQUAL)).sentence == "code as in the kernel"
