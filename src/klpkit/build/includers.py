@@ -12,7 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]+(?:"([^"\n]+)"|<([^>\n]+)>|(\w+))', re.MULTILINE)
+# Not anchored to the start of a line: that would take eight times as long, and finds as good as the same.  A name
+# that a macro makes stands for a file that its user includes by itself (trace headers), or for a generated one.
+_INCLUDE = re.compile(rb'#[ \t]*include[ \t]*(["<])([^">\n]+)')
 
 
 def includers(files: Iterable[Path], wanted: Iterable[Path]) -> set[Path]:
@@ -37,12 +39,9 @@ class _Includes:
                 content = path.read_bytes()
             except OSError:
                 continue  # gone, or a link that leads nowhere: it can't be compiled either
-            for quoted, bracketed, _ in _INCLUDE.findall(content):
-                # A name that a macro makes (the third group) stands for a file that its user includes by itself:
-                # trace headers. What else is made so is generated and no part of a source tree.
-                if name := os.fsdecode(quoted or bracketed):
-                    spelled = os.path.normpath(name)
-                    self._by_name[os.path.basename(spelled)].append((path, spelled, bool(quoted)))  # noqa: PTH119
+            for mark, name in _INCLUDE.findall(content):
+                spelled = os.path.normpath(os.fsdecode(name))
+                self._by_name[spelled.rpartition("/")[2]].append((path, spelled, mark == b'"'))
 
     def of(self, wanted: Path) -> Iterable[Path]:
         """The files with an `#include` that may mean `wanted`."""

@@ -38,6 +38,8 @@ _PREPARED = (
 )
 _NOT_COPIED = shutil.ignore_patterns("*.ko", "vmlinux*", "*.a", "built-in*", "*.dwo", "*.i", "*.rmeta")
 _TIME_LIMIT = 900.0
+# Targets of one call of Make: a call that is interrupted or runs out of time loses no more than these.
+_AT_ONCE = 200
 
 # Stands in for the compiler: a compilation of kernel code becomes a preprocessor run, which writes the same list
 # of headers, and an object with nothing in it.  Everything else (feature probes above all) is the real compiler's.
@@ -101,9 +103,12 @@ def commands_from_kbuild(
             for target, record in zip(targets, records, strict=True)
             if _stale(record, source) or not _role(record.parent, target)
         ]
+        if skip_unbuilt:
+            missing = [target for target in missing if not _known_unbuilt(scratch, target, source)]
         if missing:
             view = _clean_view(source, scratch)
-            _ask(scratch, view, compiler, missing, skip_unbuilt)
+            for first in range(0, len(missing), _AT_ONCE):
+                _ask(scratch, view, compiler, missing[first : first + _AT_ONCE], skip_unbuilt)
             _name_the_source(view, source, (_record(scratch, target) for target in missing))
         if skip_unbuilt:
             found = [(r, t) for r, t in zip(records, targets, strict=True) if r.exists() and _is_built(r, t)]
@@ -230,11 +235,22 @@ def _stale(record: Path, source: Path) -> bool:
     """Whether `record` is absent or older than a makefile between it and the top of the source tree."""
     if not record.exists():
         return True
-    time = record.stat().st_mtime
     head = read_head(record)
     if head is None or not head.source:
         return True
-    folder = Path(head.source).parent
+    return _rules_changed(Path(head.source).parent, source, record.stat().st_mtime)
+
+
+def _known_unbuilt(scratch: Path, target: str, source: Path) -> bool:
+    """Whether Kbuild has said before that the configuration does not build `target`."""
+    path = scratch / f"{target}.role"
+    if _role(path.parent, target) != "none":
+        return False
+    return not _rules_changed((source / target).parent, source, path.stat().st_mtime)
+
+
+def _rules_changed(folder: Path, source: Path, time: float) -> bool:
+    """Whether a makefile between `folder` and the top of the source tree is newer than `time`."""
     while folder != folder.parent:
         for name in ("Makefile", "Kbuild"):
             if (folder / name).is_file() and (folder / name).stat().st_mtime > time:

@@ -1,0 +1,137 @@
+"""`klpkit build` for Debian's stock kernel: real fixes of real sources; no guest is booted here."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kernels import StockKernel
+from klpkit.build import compile_pairs, open_tree
+from klpkit.cli.build import command
+from klpkit.errors import UserError
+
+pytestmark = pytest.mark.kernel
+
+Build = Callable[..., Result]
+
+
+def patch(path: Path, source: Path, name: str, old: str, new: str) -> Path:
+    before = (source / name).read_text()
+    assert before.count(old) == 1
+    lines = (text.splitlines(keepends=True) for text in (before, before.replace(old, new)))
+    path.write_text("".join(difflib.unified_diff(*lines, f"a/{name}", f"b/{name}")))
+    return path
+
+
+@pytest.fixture
+def build(stock_kernel: StockKernel, tmp_path: Path) -> Build:
+    """`klpkit build` with the stock kernel's files, called in this process."""
+    kernel = stock_kernel
+    if kernel.image is None or kernel.modules is None:
+        pytest.skip("no shipped image in the cache; `make kernel` fetches it")
+    words = ["--build", kernel.build, "--image", kernel.image, "--modules", kernel.modules]
+    words += ["--headers", kernel.headers, "-o", tmp_path / "livepatch-fix.ko"]
+
+    def call(*more: object) -> Result:
+        return CliRunner().invoke(command, [*map(str, words), *map(str, more)])
+
+    return call
+
+
+MEMINFO = ("fs/proc/meminfo.c", '\tshow_val_kb(m, "MemFree:        ", i.freeram);\n')
+
+
+def times(tree: Path) -> dict[str, tuple[int, int]]:
+    found = {}
+    for folder, _, names in os.walk(tree):
+        for name in names:
+            status = os.lstat(f"{folder}/{name}")
+            found[f"{folder}/{name}"] = status.st_mtime_ns, status.st_size
+    return found
+
+
+def test_a_fix_of_one_function_becomes_a_module(build: Build, stock_kernel: StockKernel, tmp_path: Path) -> None:
+    name, line = MEMINFO
+    path = patch(
+        tmp_path / "fix.patch", stock_kernel.source, name, line, line + '\tseq_puts(m, "Fixed: yes\\n");\n'
+    )
+    before = times(stock_kernel.build), times(stock_kernel.source / "fs")
+    done = build(path, "--json")
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    assert [(o["name"], [f["name"] for f in o["functions"]]) for o in answer["objects"]] == [
+        ("vmlinux", ["meminfo_proc_show"])
+    ]
+    assert answer["files"] == [name]
+    assert (tmp_path / "livepatch-fix.ko").stat().st_size == answer["size"]
+    assert (times(stock_kernel.build), times(stock_kernel.source / "fs")) == before
+
+
+def test_a_source_of_another_patch_level_is_refused(
+    build: Build, stock_kernel: StockKernel, tmp_path: Path
+) -> None:
+    """The tree lacks a line that the shipped kernel has: the patch is right and the tree is not."""
+    name, line = MEMINFO
+    source = tmp_path / "linux"
+    source.mkdir()
+    for entry in stock_kernel.source.iterdir():
+        if entry.name != "fs":
+            (source / entry.name).symlink_to(entry)
+    (source / "fs/proc").mkdir(parents=True)
+    for folder in ("fs", "fs/proc"):
+        for entry in (stock_kernel.source / folder).iterdir():
+            if not (source / folder / entry.name).exists():
+                (source / folder / entry.name).symlink_to(entry)
+    (source / name).unlink()
+    text = (stock_kernel.source / name).read_text()
+    (source / name).write_text(text.replace('\tshow_val_kb(m, "MemTotal:       ", i.totalram);\n', ""))
+    path = patch(tmp_path / "fix.patch", source, name, line, line + '\tseq_puts(m, "Fixed: yes\\n");\n')
+    done = build(path, "--source", source)
+    assert getattr(done.exception, "slug", "") == "not-faithful", done.output
+    assert "meminfo_proc_show" in str(done.exception)
+    assert not (tmp_path / "livepatch-fix.ko").exists()
+
+
+def test_lines_that_only_move_leave_nothing_to_patch(
+    build: Build, stock_kernel: StockKernel, tmp_path: Path
+) -> None:
+    """kernel/signal.c has warnings whose line numbers are in the code."""
+    head = "static bool recalc_sigpending_tsk(struct task_struct *t)\n{\n"
+    path = patch(tmp_path / "fix.patch", stock_kernel.source, "kernel/signal.c", head, f"/*\n * Why.\n */\n{head}")
+    done = build(path)
+    assert getattr(done.exception, "slug", "") == "nothing-changed", done.output
+
+
+def test_a_header_of_few_units_reaches_them_in_a_tree_that_was_never_built(
+    stock_kernel: StockKernel, tmp_path: Path
+) -> None:
+    source, old = stock_kernel.source, "\treturn PROC_I(inode)->fd;\n"
+    path = patch(tmp_path / "fix.patch", source, "fs/proc/fd.h", old, "\tbarrier();\n" + old)
+    compiled = compile_pairs(open_tree(stock_kernel.build), [path], tmp_path / "work")
+    changed = {str(pair.unit.source.relative_to(source)) for pair in compiled.pairs}
+    same = {str(unit.source.relative_to(source)) for unit in compiled.equal}
+    assert changed == {"fs/proc/fd.c"}
+    assert same == {"fs/proc/base.c"}
+    assert "2 of 2 sources that may include fd.h are built and do" in compiled.notes
+
+
+def test_a_header_of_everything_is_refused_in_a_tree_that_was_never_built(
+    stock_kernel: StockKernel, tmp_path: Path
+) -> None:
+    old = "struct kmem_cache;\n"
+    path = patch(
+        tmp_path / "fix.patch",
+        stock_kernel.source,
+        "include/linux/mm_types.h",
+        "struct address_space;\n",
+        "struct address_space;\n" + old,
+    )
+    with pytest.raises(UserError, match="was never built") as caught:
+        compile_pairs(open_tree(stock_kernel.build), [path], tmp_path / "work")
+    assert "--unit" in caught.value.hint
