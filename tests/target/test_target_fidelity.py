@@ -95,6 +95,15 @@ def test_changed_contents_of_data_are_noticed(
     assert answer.first.name == name
 
 
+def test_callers_of_a_function_that_grew_are_equal(kernel: Kernel, tmp_path: Path) -> None:
+    grown = ONE.replace("return outside(x) + state++", "return outside(x * 3) / 7 + (state++ ^ x)")
+    answer = kernel.check(recompiled(tmp_path, grown))
+    # `name_one` jumps to a function whose name another unit has too: that stays doubtful.
+    assert odd(answer) == {"soft": "overridden", "helper": "differs", "name_one": "differs"}
+    assert answer.first is not None
+    assert answer.first.name == "helper"
+
+
 def test_the_first_difference_has_its_place(kernel: Kernel, tmp_path: Path) -> None:
     bad = kernel.check(recompiled(tmp_path, ONE.replace("x ^ 0x55", "x ^ 0x56"))).first
     assert bad is not None

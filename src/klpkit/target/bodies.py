@@ -69,7 +69,7 @@ def compare_body(original: Original, extent: Extent, shipped: Shipped, spot: Spo
         mine[start : start + field.fact.size] = theirs[start : start + field.fact.size] = bytes(field.fact.size)
         live.append(Live(field, start))
     difference = _first(mine, theirs) or beyond(original, extent, shipped, spot, extent.size)
-    if difference and extent.is_function and original.has_own_section(extent):
+    if difference and extent.is_function:
         from klpkit.target.relaxed import compare_relaxed
 
         return compare_relaxed(original, extent, shipped, spot, there) or Body(there, difference, tuple(live))

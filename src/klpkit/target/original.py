@@ -126,6 +126,17 @@ class Original:
         """The functions and data of one section."""
         return self._extents_by_section.get(section, [])
 
+    def covering(self, section: int, offset: int) -> Extent | None:
+        """The function that has the byte at `offset` of `section`."""
+        return next(
+            (
+                extent
+                for extent in self.extents_of(section)
+                if extent.is_function and extent.offset <= offset < extent.offset + extent.size
+            ),
+            None,
+        )
+
     @cached_property
     def _extents_by_section(self) -> dict[int, list[Extent]]:
         found: dict[int, list[Extent]] = {}

@@ -1,6 +1,7 @@
-"""A function that was compiled into a section of its own, against shipped code that shares a section with others.
+"""A function whose branches to other functions of its unit have other distances, or another length, when shipped.
 
-Between functions of one section an assembler knows the distance and writes short branches; an object with a
+An assembler resolves branches inside a section, so another function that grew changes the bytes of those around
+it.  Between functions of one section an assembler knows the distance and writes short branches; an object with a
 section for each function has relocated ones of full length there, and what follows lies further on.  So
 instructions are compared one by one: the same ones in the same order, branches inside the function to the same
 instruction, other branches to the same symbol.  No-ops are passed over: they align what follows.
@@ -8,6 +9,7 @@ instruction, other branches to the same symbol.  No-ops are passed over: they al
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,12 +23,13 @@ _FIELD = 4
 
 
 def compare_relaxed(original: Original, extent: Extent, shipped: Shipped, spot: Spot, there: bytes) -> Body | None:
-    """The body at `spot`, whose bytes are `there`, if it differs in the lengths of branches alone; else None."""
+    """The body at `spot`, whose bytes are `there`, if it differs in how branches are written alone; else None."""
     here = original.bytes_of(extent.section, extent.offset, extent.size)
     pairing = _Pairing(original, extent, shipped, spot, here, there)
-    theirs = _decoded(there, pairing.their_places, pairing.listed)
+    padding = re.compile(original.facts.padding)
+    theirs = _decoded(there, padding, pairing.their_places, pairing.listed)
     end = 0
-    for mine in _decoded(here, pairing.my_places, set()):
+    for mine in _decoded(here, padding, pairing.my_places, set()):
         other = next(theirs, None)
         if other is None or not pairing.take(mine, other):
             return None
@@ -36,8 +39,8 @@ def compare_relaxed(original: Original, extent: Extent, shipped: Shipped, spot: 
     return Body(there, None, tuple(pairing.live))
 
 
-def _decoded(code: bytes, places: dict[int, int], kept: set[int]) -> Iterator[Any]:
-    """The instructions of `code` but no-ops (those at `kept` places are not passed over).
+def _decoded(code: bytes, padding: re.Pattern[bytes], places: dict[int, int], kept: set[int]) -> Iterator[Any]:
+    """The instructions of `code` but no-ops that an assembler pads with (those at `kept` places stay).
 
     `places` gets the number of each instruction by its place; a no-op has the number of what follows it.
     """
@@ -45,7 +48,8 @@ def _decoded(code: bytes, places: dict[int, int], kept: set[int]) -> Iterator[An
     number = 0
     for instruction in iced().Decoder(64, code):
         places[instruction.ip] = number
-        if instruction.mnemonic == nop and instruction.ip not in kept:
+        skipped = instruction.mnemonic == nop and instruction.ip not in kept
+        if skipped and padding.fullmatch(code, instruction.ip, instruction.next_ip):
             continue
         number += 1
         yield instruction
@@ -57,6 +61,8 @@ class _Pairing:
     def __init__(
         self, original: Original, extent: Extent, shipped: Shipped, spot: Spot, here: bytes, there: bytes
     ) -> None:
+        self.original = original
+        self.extent = extent
         self.shipped = shipped
         self.spot = spot
         self.here = here
@@ -78,7 +84,7 @@ class _Pairing:
             return False
         if mine.ip in self._nops and self._became_nop(theirs):
             return True
-        if mine.is_jmp_short_or_near or mine.is_jcc_short_or_near:
+        if mine.is_jmp_short_or_near or mine.is_jcc_short_or_near or mine.is_call_near:
             return bool(mine.mnemonic == theirs.mnemonic) and self._branch(mine, theirs)
         return self._plain(mine, theirs)
 
@@ -99,18 +105,29 @@ class _Pairing:
     def _branch(self, mine: Any, theirs: Any) -> bool:
         place = mine.next_ip - _FIELD
         field = self._fields.get(place) if mine.len > _FIELD else None
-        if field is None:
-            self._branches.append((mine.near_branch_target, theirs.near_branch_target))
-            return True
-        if theirs.len == mine.len:
+        if field is not None and theirs.len == mine.len:
             self.live.append(Live(field, theirs.next_ip - _FIELD))
             return True
-        distance = theirs.near_branch_target
-        if distance >> 63:
-            distance -= 1 << 64
-        meant = self.spot[0], self.spot[1] + distance - field.addend - _FIELD
-        self.live.append(Live(field, theirs.next_ip - 1, meant))
-        return True
+        goal, there = _signed(mine.near_branch_target), _signed(theirs.near_branch_target)
+        if field is not None:
+            meant = self.spot[0], self.spot[1] + there - field.addend - _FIELD
+            self.live.append(Live(field, theirs.next_ip - 1, meant))
+            return True
+        if 0 <= goal < self.extent.size:
+            self._branches.append((goal, there))
+            return True
+        return self._same_function(goal, there)
+
+    def _same_function(self, goal: int, there: int) -> bool:
+        """Whether two resolved branches to elsewhere in the section lead to the same place of one function."""
+        other = self.original.covering(self.extent.section, self.extent.offset + goal)
+        if other is None:
+            return False
+        inside = self.extent.offset + goal - other.offset
+        spots = [spot for spot, symbol in self.shipped.named(other.name) if symbol.function]
+        # Where others have the name too, it must be the one that lies nearest, as its unit's does.
+        nearest = min(spots, key=lambda spot: abs(spot[1] - self.spot[1]), default=None)
+        return nearest == (self.spot[0], self.spot[1] + there - inside)
 
     def _plain(self, mine: Any, theirs: Any) -> bool:
         a = bytearray(self.here[mine.ip : mine.next_ip])
@@ -123,3 +140,7 @@ class _Pairing:
                 b[start : start + field.fact.size] = bytes(field.fact.size)
                 self.live.append(Live(field, theirs.ip + start))
         return a == b
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
