@@ -119,6 +119,7 @@ static void klpkit_post(struct klp_object *object)
 	pr_info("klpkit: post_unpatch\\n");
 }
 KLPKIT_PRE_PATCH(vmlinux, klpkit_pre);
+KLPKIT_STATE(77, 1);
 KLPKIT_POST_UNPATCH(vmlinux, klpkit_post);
 
 """

@@ -10,6 +10,7 @@ from toy_kernel import CFLAGS, Toy, ToyPair, defined, run, undefined
 from klpkit.elf import ElfObject
 from klpkit.errors import RefusedError
 from klpkit.livepatch import INCLUDE
+from klpkit.livepatch.glue import Glue, glue_source
 from klpkit.livepatch.model import Kind
 from klpkit.livepatch.planning import Plan, plan_module
 
@@ -372,9 +373,11 @@ def test_callbacks_are_found_and_come_along(toy: Toy) -> None:
     for side in ("original", "patched"):
         (toy.work / side).mkdir()
         run("cp", "-r", toy.work / "klpkit.h", folder, toy.work / side)
-    new = CALLBACK.format(2, "KLPKIT_PRE_PATCH(vmlinux, before);")
+    new = CALLBACK.format(2, "KLPKIT_PRE_PATCH(vmlinux, before);\nKLPKIT_STATE(7, 2);\nKLPKIT_STATE(3, 1);")
     plan = toy.plan(toy.pair("int f(int x) { return x + 1; }\n", new.replace('"klpkit.h"', '"klpkit.h"')))
     assert plan.objects[0].callbacks == (("pre_patch", "before"),)
+    assert plan.states == [(3, 1), (7, 2)]
+    assert "{ .id = 7, .version = 2 }" in glue_source(Glue(plan.objects, (), plan.states))
     model = only(plan)
     assert "before" in defined(model)
     assert "hidden" in undefined(model)

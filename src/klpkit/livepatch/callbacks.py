@@ -1,11 +1,13 @@
-"""Callbacks that a patch brings along: `klpkit.h` leaves pointers to them in sections of their own.
+"""Callbacks and states that a patch brings along: `klpkit.h` leaves them in sections of their own.
 
-The section is `.klp.callbacks.<member>.<object>`, its content one pointer.
+A callback's section is `.klp.callbacks.<member>.<object>`, its content one pointer; a state's is
+`.klp.callbacks.state.<id>`, its content two 64-bit numbers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from klpkit.elf.special import Role
 from klpkit.errors import RefusedError
 
 PREFIX = ".klp.callbacks."
+_STATE = f"{PREFIX}state."
 MEMBERS = ("pre_patch", "post_patch", "pre_unpatch", "post_unpatch")
 
 
@@ -36,7 +39,7 @@ def callbacks(graph: Graph) -> list[Callback]:
     found: dict[tuple[str, str], Callback] = {}
     entities = graph.entities
     for number, section in enumerate(graph.elf.sections.names):
-        if not section.startswith(PREFIX) or graph.flat.base[number] < 0:
+        if not section.startswith(PREFIX) or section.startswith(_STATE) or graph.flat.base[number] < 0:
             continue
         member, _, owner = section.removeprefix(PREFIX).partition(".")
         rows = np.flatnonzero(entities.section[: entities.defined] == number).tolist()
@@ -50,3 +53,20 @@ def callbacks(graph: Graph) -> list[Callback]:
             )
         found[owner, member] = Callback(member, owner, targets[0])
     return list(found.values())
+
+
+def states(graph: Graph) -> list[tuple[int, int]]:
+    """The (id, version) of all states of a patched object."""
+    found = []
+    for number, section in enumerate(graph.elf.sections.names):
+        if section.startswith(_STATE) and graph.flat.base[number] >= 0:
+            content = bytes(graph.elf.content(number))
+            order: Literal["little", "big"] = "little" if graph.elf.byte_order == "<" else "big"
+            if len(content) != 16:
+                raise RefusedError(
+                    "patch-callback",
+                    f"{graph.path}: {section} holds {len(content)} bytes and no state",
+                    hint="use KLPKIT_STATE(id, version) once for each id",
+                )
+            found.append((int.from_bytes(content[:8], order), int.from_bytes(content[8:], order)))
+    return found

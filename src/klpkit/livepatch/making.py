@@ -30,24 +30,21 @@ def make_module(
     *,
     name: str = "",
     replace: bool = True,
-    states: Sequence[tuple[int, int]] = (),
 ) -> LivePatch:
     """Build the live patch for `pairs` with the Kbuild of `headers` and put it at `out`, verified.
 
     `headers` is a header package or a build tree.  `name` is the module's name (by default that of `out`),
-    `replace` whether it replaces all live patches before it, `states` the (id, version) of what its callbacks
-    leave in the system.  `RefusedError` with a slug where the patch can't be carried; then nothing is written.
+    `replace` whether it replaces all live patches before it.  `RefusedError` with a slug where the patch can't be
+    carried; then nothing is written.
     """
     plan = plan_module(pairs, target)
     name = module_name(name or out.name)
     with tempfile.TemporaryDirectory(prefix="klpkit-module-") as folder:
-        return _built(plan, name, headers.absolute(), out, Path(folder), replace, states)
+        return _built(plan, name, headers.absolute(), out, Path(folder), replace)
 
 
-def _built(
-    plan: Plan, name: str, headers: Path, out: Path, work: Path, replace: bool, states: Sequence[tuple[int, int]]
-) -> LivePatch:
-    glue = glue_source(Glue(plan.objects, sorted(plan.kernel.namespaces), states, replace))
+def _built(plan: Plan, name: str, headers: Path, out: Path, work: Path, replace: bool) -> LivePatch:
+    glue = glue_source(Glue(plan.objects, sorted(plan.kernel.namespaces), plan.states, replace))
     _show_callbacks(plan)
     module = ElfObject.read(link_module(name, glue, plan.carved, headers, work))
     references = tuple(plan.kernel.references.values())

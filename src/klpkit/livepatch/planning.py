@@ -10,7 +10,7 @@ from klpkit.diff.union import CODE
 from klpkit.elf import ElfObject
 from klpkit.elf.special import Role
 from klpkit.errors import RefusedError
-from klpkit.livepatch.callbacks import MEMBERS, callbacks
+from klpkit.livepatch.callbacks import MEMBERS, callbacks, states
 from klpkit.livepatch.carve import carve
 from klpkit.livepatch.hazards import hazards
 from klpkit.livepatch.kernelsymbols import KernelSymbols
@@ -31,6 +31,7 @@ class Plan:
     objects: list[PatchedObject]
     carved: list[ElfObject]
     names: list[dict[int, str]]
+    states: list[tuple[int, int]] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
 
     def new(self) -> tuple[tuple[str, str, int], ...]:
@@ -72,6 +73,7 @@ def plan_module(pairs: Sequence[PairLike], target: Target) -> Plan:
     carved = [carve(s, kernel, n, elsewhere) for s, n in zip(selections, names, strict=True)]
     objects = _objects(selections, names, kernel)
     plan = Plan(target, kernel, selections, objects, carved, names)
+    plan.states += _states(selections)
     plan.warnings += [warned for selection in selections for warned in hazards(selection)]
     return plan
 
@@ -157,6 +159,15 @@ def _functions(unit: Unit, names: Mapping[int, str], kernel: KernelSymbols) -> l
         sizes = (unit.original.size_of(original), unit.graph.size_of(entity))
         sympos = kernel.target.object(unit.owner).sympos(symbol)
         found.append(PatchedFunction(symbol.name, sympos, names[entity], why, sizes))
+    return found
+
+
+def _states(selections: Sequence[Selection]) -> list[tuple[int, int]]:
+    """The states of all units, by id."""
+    found = sorted(state for selection in selections for state in states(selection.unit.graph))
+    ids = [number for number, _ in found]
+    if len(set(ids)) != len(ids):
+        raise RefusedError("patch-callback", "a state is declared twice", hint="use each id once")
     return found
 
 

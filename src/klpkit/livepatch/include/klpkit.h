@@ -75,4 +75,14 @@
 #define KLPKIT_POST_UNPATCH(object, function) \
 	KLPKIT_CALLBACK(void, post_unpatch, object, function)
 
+/* ---- States: what the callbacks leave in the system, for patches that replace this one. ---- */
+
+/*
+ * KLPKIT_STATE(id, version), numbers: klp_get_state() and klp_get_prev_state() find it.  A patch that replaces this
+ * one must know the state in this version or a later one.
+ */
+#define KLPKIT_STATE(id, version) \
+	static const unsigned long long klpkit_state_##id[2] \
+		__attribute__((__used__, __section__(".klp.callbacks.state." #id))) = { id, version }
+
 #endif /* KLPKIT_H */
