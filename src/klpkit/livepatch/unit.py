@@ -15,6 +15,7 @@ import numpy as np
 
 from klpkit.diff import ObjectDiff, Status, Verdict, comparison
 from klpkit.diff.answer import answer
+from klpkit.diff.bodies import with_bodies
 from klpkit.diff.compare import Comparison
 from klpkit.diff.graph import Graph, Kind
 from klpkit.diff.union import CODE
@@ -45,7 +46,7 @@ class Unit:
         self.owner = owner_name(pair.owner)
         self.result: Comparison = comparison(ElfFile.open(pair.original), ElfFile.open(pair.patched))
         self.result.symbol_owners = symbol_owners or {}
-        self.diff: ObjectDiff = answer(self.result)
+        self.diff: ObjectDiff = _with_bodies(answer(self.result), pair)
         self.split: int = self.result.both.split
         self.graph: Graph = self.result.both.patched
         self.original: Graph = self.result.both.original
@@ -129,6 +130,11 @@ class Unit:
         if function in self.changed:
             return Status.CHANGED
         return Status.NEW if function in self.new else None
+
+
+def _with_bodies(diff: ObjectDiff, pair: PairLike) -> ObjectDiff:
+    """`diff` with the reasons that clone dumps beside the objects tell; they change nothing else."""
+    return with_bodies(diff, pair.original, pair.patched, (None, None)) if diff.changed else diff
 
 
 def owner_name(owner: str) -> str:
