@@ -124,6 +124,13 @@ PROGRAMS = {
         {"user": {"range"}},
         assumes=("user",),
     ),
+    "argument-from-an-inlined-helper": Program(
+        f"int sink(int); {NOINLINE} static int user(int x) {{ return x < 6 ? sink(x) : sink(2); }}"
+        " static inline int helper(int x) { return user(x) + 1; }"
+        " int body(int y) { return helper(y != 0) + 2; } int other(int y) { return helper(y == 3) + 2; }",
+        {"user": {"range", "bit-cp"}},
+        assumes=("user",),
+    ),
     "noreturn": Program(
         f"void sink(int); int probe(int); {NOINLINE} void body(int x) {{ for (;;) sink(x); }}"
         " int user(int x) { if (x > 3) body(x); return probe(x) + 1; }",

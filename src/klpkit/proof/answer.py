@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from klpkit.proof.decisions import source_name
 from klpkit.proof.explaining import explain
@@ -59,7 +59,7 @@ class _Closure:
         self._prove(self.seeds)
         level = [self._explained(self.proofs[seed]) for seed in self.seeds]
         callees = self._callees()
-        self._prove(callees)
+        self._prove(list(callees))
         fresh = [self.reached[self.unit.function(seed).symbol] for seed in self.seeds]
         fresh += self._assuming(callees)
         distance = 0
@@ -87,21 +87,24 @@ class _Closure:
 
         prove_all(self.unit, todo, jobs=self.jobs, done=done)
 
-    def _callees(self) -> list[str]:
-        """The static functions with code of their own that the seeds call: they may assume arguments."""
+    def _callees(self) -> dict[str, str]:
+        """Static functions with code that a seed calls, directly or from what is inlined into it → that seed."""
         functions = self.unit.functions
-        called = dict.fromkeys(name for seed in self.seeds for name in functions[seed].mentions)
-        return [name for name in called if functions[name].static and self._out_of_line(name)]
+        found: dict[str, str] = {}
+        for seed in self.seeds:
+            seen, todo = {seed}, [seed]
+            while todo:
+                fresh = [name for name in functions[todo.pop()].mentions if name not in seen]
+                seen.update(fresh)
+                coded = [name for name in fresh if functions[name].symbol in self.unit.coded]
+                found.update((name, seed) for name in coded if functions[name].static and name not in found)
+                todo += [name for name in fresh if name not in coded]
+        return found
 
-    def _out_of_line(self, name: str) -> bool:
-        """Whether the function has code under its own name, or passes arguments on from inside of others."""
-        return self.unit.alive(name) and not self.unit.functions[name].always_inline
-
-    def _assuming(self, callees: Sequence[str]) -> list[Impacted]:
+    def _assuming(self, callees: Mapping[str, str]) -> list[Impacted]:
         fresh = []
-        for name in callees:
+        for name, seed in callees.items():
             proof = self.proofs[name]
-            seed = next(seed for seed in self.seeds if name in self.unit.functions[seed].mentions)
             if proof.assumes:
                 fresh += self._add(proof.function, Verdict.PROVEN, seed, proof.assumes_causes, ASSUMES, 1)
             for symbol in proof.carries:

@@ -22,6 +22,7 @@ from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.compilers.probe import identify
 from klpkit.errors import UserError
 from klpkit.proof.builds import Build, compile_text, lowered, preprocess, read_build
+from klpkit.proof.decisions import source_name
 from klpkit.proof.hiders import hider_of, without_checks
 from klpkit.proof.hiding import Hider, Pins
 from klpkit.proof.model import Proof
@@ -148,6 +149,11 @@ class ProofUnit:
         """The functions with code in the baseline."""
         symbols = self.baseline.elf.symbols
         return frozenset(symbols.names[row] for row in symbols.defined_functions.tolist())
+
+    @cached_property
+    def coded(self) -> frozenset[str]:
+        """The functions, by their source's symbol, that have code in the baseline, be it only as a clone."""
+        return frozenset(map(source_name, self.symbols))
 
     def callers(self, name: str) -> tuple[str, ...]:
         """The functions whose source names `name` and that the unit needs."""
