@@ -34,35 +34,16 @@ def preprocess(unit: TranslationUnit, workdir: Path) -> str:
     return made.object.read_text(errors="surrogateescape")
 
 
-def lowered(unit: TranslationUnit, text: str, workdir: Path, hider: Hider) -> str:
-    """The text in which `hider` hides bodies, made of preprocessed `text`."""
-    if not hider.lowering:
-        return text
-    workdir.mkdir(parents=True, exist_ok=True)
-    source = workdir / ("text.ii" if unit.language == "c++" else "text.i")
-    source.write_text(text, errors="surrogateescape")
-    made = replay(
-        unit, workdir=workdir, source=source, extra=hider.lowering, output=f"text{hider.suffix(unit.language)}"
-    )
-    return made.object.read_text(errors="surrogateescape")
-
-
 def compile_text(
-    unit: TranslationUnit, text: str, workdir: Path, hider: Hider, extra: Sequence[str] = ()
+    unit: TranslationUnit, text: str, workdir: Path, hider: Hider, flags: Sequence[str] = ()
 ) -> Build:
-    """`text` compiled as `unit`, its object and dumps in `workdir`; `ProgramFailedError` where it can't be."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    source = workdir / f"text{hider.suffix(unit.language)}"
-    source.write_text(text, errors="surrogateescape")
-    flags = (*hider.flags, *hider.dumps, *extra)
-    made = replay(unit, workdir=workdir, source=source, extra=flags, output="text.o")
-    source.unlink()
-    return read_build(made.object, made.dumps, hider)
+    """Lowered `text` compiled as `unit`, its object and record in `workdir`; errors are those of a replay."""
+    made = hider.compiled(unit, text, workdir, flags)
+    return read_build(made.object, sorted(workdir.glob(f"*{hider.record}")), hider)
 
 
-def read_build(target: Path, dumps: Sequence[Path], hider: Hider) -> Build:
+def read_build(target: Path, records: Sequence[Path], hider: Hider) -> Build:
     """A finished compilation from its files."""
-    records = [path for path in dumps if path.name.endswith(hider.record)]
     if len(records) != 1:
         raise KlpkitError(f"{target}: {len(records)} records beside it", hint="clear klpkit's cache")
-    return Build(target, tuple(dumps), hider.decisions(records[0]))
+    return Build(target, tuple(records), hider.decisions(records[0]))

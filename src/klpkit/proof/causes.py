@@ -77,6 +77,8 @@ class _Search:
 def _rows(unit: ProofUnit, order: Sequence[str]) -> list[Pass]:
     """The passes that are on in the unit and have a switch, in `order`."""
     command = unit.unit
+    if command.kind == "clang":  # LLVM's passes between functions have no switches but for inlining
+        return []
     state = flag_state(identify(command.compiler), command.arguments, command.language, command.directory)
     table = {row.slug: row for row in passes_on(state) if row.switches}
     return [table[slug] for slug in order if slug in table]

@@ -8,14 +8,15 @@ function names are known and `__typeof__` gives each its own type.  `extern` kee
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from klpkit.build.command import Family, Language
+from klpkit.build.command import Family, Language, TranslationUnit
+from klpkit.build.replays import Replayed, replay
 from klpkit.errors import UserError
 from klpkit.proof.decisions import Decisions, read_decisions
-from klpkit.proof.hiding import Hider, Pins
+from klpkit.proof.hiding import Hider, Pins, written
 from klpkit.proof.interposing import Interposing
 
 
@@ -28,10 +29,18 @@ class Redeclaring:
     attribute: str
     variable: str
     record: str = ".ipa-clones"
-    lowering: tuple[str, ...] = ()
+    by_symbol: bool = False
 
-    def suffix(self, language: Language) -> str:
-        return ".ii" if language == "c++" else ".i"
+    def lowered(self, unit: TranslationUnit, text: str, workdir: Path) -> str:
+        return text
+
+    def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
+        source = written(text, workdir / f"text{SUFFIXES.get(unit.language, '.i')}")
+        made = replay(
+            unit, workdir=workdir, source=source, extra=(*self.flags, *self.dumps, *flags), output="text.o"
+        )
+        source.unlink()
+        return made
 
     def decisions(self, path: Path) -> Decisions:
         return read_decisions(path)
@@ -57,6 +66,8 @@ _STATIC_GNU_INLINE = re.compile(
 def _behind(text: str, rows: Iterable[str]) -> str:
     return "\n".join([text, '# 1 "<klpkit>"', *rows, ""])
 
+
+SUFFIXES: dict[Language, str] = {"c": ".i", "c++": ".ii"}
 
 # What of the text only checks that a call was optimised away: an error there says nothing about code.
 CHECKS = (("__error__(", "__warning__("), ("__attribute__((error(", "__attribute__((warning("))

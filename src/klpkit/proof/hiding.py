@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from klpkit.build.command import Language
+from klpkit.build.command import TranslationUnit
+from klpkit.build.replays import Replayed
 from klpkit.errors import KlpkitError
 from klpkit.proof.decisions import Decisions
 
@@ -21,29 +22,26 @@ class HidingError(KlpkitError):
 class Hider(Protocol):
     """What a compiler needs for a proof.
 
-    `record` is how the name of the file ends that `dumps` make and that `decisions` reads.
+    `record` is how the name of the file ends that `compiled` leaves and that `decisions` reads.
     """
 
     @property
     def record(self) -> str: ...
 
     @property
-    def lowering(self) -> tuple[str, ...]:
-        """Flags that make of preprocessed text the text in which bodies are hidden; empty where it is the same."""
+    def by_symbol(self) -> bool:
+        """Whether functions in the lowered text go by their assembler names."""
         ...
 
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Flags of every compilation of a proof, hidden or not; none of them may change code."""
+    def lowered(self, unit: TranslationUnit, text: str, workdir: Path) -> str:
+        """The text in which bodies are hidden, made of preprocessed `text`."""
         ...
 
-    @property
-    def dumps(self) -> tuple[str, ...]:
-        """Flags that make the records of inlining and cloning."""
-        ...
+    def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
+        """`text.o` in `workdir`, made of lowered `text` with the unit's own flags and `flags`, a record beside it.
 
-    def suffix(self, language: Language) -> str:
-        """How the name of a file with such a text ends."""
+        No flag that is added but for `flags` may change code.
+        """
         ...
 
     def decisions(self, path: Path) -> Decisions:
@@ -57,3 +55,10 @@ class Hider(Protocol):
     def hidden_variable(self, text: str, name: str) -> str:
         """`text` in which the static variable `name` may be read and written by code elsewhere."""
         ...
+
+
+def written(text: str, path: Path) -> Path:
+    """`path`, with `text` in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, errors="surrogateescape")
+    return path

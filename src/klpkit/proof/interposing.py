@@ -2,25 +2,31 @@
 
 LLVM looks into no body that is not sure to be the one that runs (`GlobalValue::isInterposableLinkage`; the linkage
 types of the LLVM Language Reference): `weak` is such a linkage, `weak_odr`, `linkonce_odr` and `internal` are not.
-So the unit is lowered to IR before any optimisation, one `define` line is changed, and the rest of the pipeline
-runs as it would have.  `nocf_check` keeps a static function without a landing pad, which its new linkage would
-give it: "no one takes its address" is not what is hidden.
+So the unit is lowered to IR before any optimisation, one `define` line is changed, and the optimisers run.  Code
+is generated with the old linkage back in place: what a generator makes of it (landing pads, calls that the
+assembler resolves) is not what is hidden.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from klpkit.build.command import Language
+from klpkit.build.command import TranslationUnit
+from klpkit.build.replays import Replayed, replay
 from klpkit.proof.decisions import Decisions, read_inlining
-from klpkit.proof.hiding import HidingError, Pins
+from klpkit.proof.hiding import HidingError, Pins, written
+
+OPTIMISED = "optimised.ll"
+"""The optimised IR, beside the object."""
 
 _LINKAGES = (
     "private|internal|available_externally|linkonce|weak|linkonce_odr|weak_odr|external|dso_local|dso_preemptable"
 )
+_MARK = "klpkit-linkage"
+_MARKED = re.compile(rf'^attributes (#\d+) = \{{.*"{_MARK}"="([^"]*)".*$', re.MULTILINE)
 _GROUP = re.compile(r" (#\d+)(?= |$)")
 # GCC's words of `Pins` → LLVM's function attributes; there is none against specialisation alone.
 _WORDS = {"noinline": "noinline", "always_inline": "alwaysinline"}
@@ -31,12 +37,25 @@ class Interposing:
     """Hides by the linkage of one definition in unoptimised IR."""
 
     lowering: tuple[str, ...] = ("-w", "-g0", "-S", "-emit-llvm", "-Xclang", "-disable-llvm-passes")
-    flags: tuple[str, ...] = ("-w", "-g0")
+    optimising: tuple[str, ...] = ("-w", "-g0", "-S", "-emit-llvm")
+    generating: tuple[str, ...] = ("-w", "-g0", "-Xclang", "-disable-llvm-passes")
     dumps: tuple[str, ...] = ("-fsave-optimization-record", "-foptimization-record-passes=inline")
     record: str = ".opt.yaml"
+    by_symbol: bool = True
 
-    def suffix(self, _: Language) -> str:
-        return ".ll"
+    def lowered(self, unit: TranslationUnit, text: str, workdir: Path) -> str:
+        source = written(text, workdir / "text.i")
+        made = replay(unit, workdir=workdir, source=source, extra=self.lowering, output="unoptimised.ll")
+        return made.object.read_text(errors="surrogateescape")
+
+    def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
+        source = written(text, workdir / "hidden.ll")
+        first = (*self.optimising, *self.dumps, *flags)
+        made = replay(unit, workdir=workdir, source=source, extra=first, output=OPTIMISED)
+        source.unlink()
+        optimised = _with_old_linkage(made.object.read_text(errors="surrogateescape"))
+        source = written(optimised, workdir / "linkage.ll")
+        return replay(unit, workdir=workdir, source=source, extra=(*self.generating, *flags), output="text.o")
 
     def hidden(self, text: str, names: Iterable[str], pins: Pins) -> str:
         for name in names:
@@ -69,12 +88,19 @@ def _interposable(text: str, name: str) -> str:
     if line.startswith("@"):
         mended = re.sub(r" = (?:(?:weak|external|internal|private) )?(.*\balias )", r" = weak \1", line, count=1)
     else:
-        local = re.match(r"define (?:private|internal) ", line)
-        mended = re.sub(rf"^define (?:(?:{_LINKAGES}) )*", "define weak dso_local ", line)
-        taken = len(re.findall(rf"@{re.escape(name)}\b(?!\()", text)) > 0
-        if local and not taken:
-            mended = _with_attribute(mended, "nocf_check")
+        words = re.match(rf"define ((?:(?:{_LINKAGES}) )*)(.*)$", line)
+        assert words is not None  # `_definition` found a `define` line
+        mended = _with_attribute(f"define weak dso_local {words[2]}", f'"{_MARK}"="{words[1]}"')
     return text[: found.start()] + mended + text[found.end() :]
+
+
+def _with_old_linkage(text: str) -> str:
+    """Optimised IR whose interposable functions have the linkage that they were declared with."""
+    for group, linkage in _MARKED.findall(text):
+        text = re.sub(
+            rf"^define weak dso_local (.* {group}(?: .*)?)$", rf"define {linkage}\1", text, flags=re.MULTILINE
+        )
+    return text
 
 
 def _pinned(text: str, name: str, words: str) -> str:

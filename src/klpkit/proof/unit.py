@@ -21,7 +21,7 @@ from klpkit.build.outputs import redirected
 from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.compilers.probe import identify
 from klpkit.errors import UserError
-from klpkit.proof.builds import Build, compile_text, lowered, preprocess, read_build
+from klpkit.proof.builds import Build, compile_text, preprocess, read_build
 from klpkit.proof.decisions import source_name
 from klpkit.proof.hiders import hider_of, without_checks
 from klpkit.proof.hiding import Hider, Pins
@@ -126,7 +126,7 @@ class ProofUnit:
     def hiding(self, name: str, workdir: Path, *, pins: Pins | None = None, flags: Sequence[str] = ()) -> Build:
         """A build with the body of the function `name` hidden, in `workdir`."""
         function = self.functions[name]
-        spelled = function.symbol if self.hider.lowering else name
+        spelled = function.symbol if self.hider.by_symbol else name
         text = self.hider.hidden(self.subject, (spelled, *function.aliases), pins or {})
         return self._compile(text, workdir, flags)
 
@@ -138,7 +138,7 @@ class ProofUnit:
     def subject(self) -> str:
         """The text in which bodies are hidden: preprocessed, and lowered where the compiler's hider wants it."""
         with self.lock, tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
-            return lowered(self.unit, without_checks(self.text), Path(folder), self.hider)
+            return self.hider.lowered(self.unit, without_checks(self.text), Path(folder))
 
     def _compile(self, text: str, workdir: Path, flags: Sequence[str]) -> Build:
         self.compilations.add()

@@ -1,0 +1,157 @@
+"""The small programs again, with Clang, whose passes between functions are others: exactly these functions."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from test_causes import NOINLINE, PROGRAMS, VARIABLES, Program, found_in, unit_of
+
+from klpkit.errors import UserError
+from klpkit.proof import Answer, open_unit, prove_variable, together
+from klpkit.proof.hiding import HidingError
+from klpkit.proof.interposing import Interposing
+
+COMPILERS = [name for name in ("clang-16", "clang-19") if shutil.which(name)]
+
+# Of the shared programs: the functions that rely on the body (or are its callees that assume arguments).
+SHARED: dict[str, set[str]] = {
+    "inline": {"user"},
+    "always-inline": {"user"},
+    "inline-through-another": {"user"},
+    "constprop": {"user", "other"},
+    "icf-by-alias": set(),
+    "pure": {"user"},
+    "const": {"user"},
+    "modref": set(),
+    "ipa-ra": set(),
+    "argument-through-another": {"user"},
+    "noreturn": {"user"},
+    "reference": {"user"},
+    "nothing": set(),
+}
+ASSUMING = {"constprop": {"body"}, "argument-through-another": {"user"}}
+
+OWN = {
+    "argument-range": Program(
+        f"int sink(int); {NOINLINE} static int user(int x) {{ return x < 6 ? sink(x) : sink(2); }}"
+        " int other(int y) { return user(1) + 1; } int body(int y) { return user(3) + 2; }",
+        {"user": set()},
+        assumes=("user",),
+    ),
+    "return-range": Program(
+        f"int sink(int); {NOINLINE} static int body(int x) {{ sink(x); return x > 4 ? 3 : 5; }}"
+        " int user(int x) { int r = body(x); return r > 9 ? sink(1) : r; } int other(int x) { return sink(x); }",
+        {"user": set()},
+    ),
+    "dead-argument": Program(
+        f"int sink(int); {NOINLINE} static int body(int x, int unused) {{ return sink(x) + 1; }}"
+        " int user(int x, int y) { return body(x, y * y * 77) + 2; }",
+        {"user": set()},
+    ),
+    "dead-return": Program(
+        f"int sink(int); {NOINLINE} static int body(int x) {{ return sink(x) * 77; }}"
+        " void user(int x) { body(x); sink(3); }",
+        {},
+        assumes=("body",),
+    ),
+    "returned-argument": Program(
+        f"int sink(int); {NOINLINE} static int body(int x) {{ sink(x); return x; }}"
+        " int user(int x) { return body(x) + 2; }",
+        {"user": set()},
+    ),
+    "static-variable-through-a-writer": Program(
+        "int probe(int); static int state; void body(int x) { state = 0; probe(x); }"
+        " int user(int x) { return probe(state + x); }",
+        {},
+    ),
+    "a-label-for-the-assembler": Program(
+        'int probe(int); int body(int) __asm__("labelled"); int body(int x) { return probe(x) + 1; }'
+        " int user(int x) { return body(x); }",
+        {"user": set()},
+    ),
+    "an-alias": Program(
+        "int probe(int); int body(int x) { return probe(x) + 1; }"
+        ' extern int twin(int) __attribute__((alias("body"))); int user(int x) { return twin(x) + 2; }',
+        {"user": set()},
+    ),
+    "a-landing-pad": Program(
+        f"int probe(int); {NOINLINE} static int body(int x) {{ return probe(x) + 1; }}"
+        " int user(int x) { return body(x) + 2; }",
+        {},
+        flags=("-fcf-protection=branch",),
+    ),
+}
+
+EVERY = {name: (PROGRAMS[name], names, ASSUMING.get(name, set())) for name, names in SHARED.items()} | {
+    name: (program, set(program.expected), set(program.assumes)) for name, program in OWN.items()
+}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Answer]]:
+    """Every program proven with every compiler, side by side."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.mktemp("programs")
+
+        def answer(key: tuple[str, str]) -> Answer:
+            name, compiler = key
+            place = folder / f"{name}-{compiler}"
+            place.mkdir()
+            program = EVERY[name][0]
+            return together(open_unit(unit_of(program, place, compiler)), [program.seed], jobs=1, causes=False)
+
+        keys = [(name, compiler) for name in EVERY for compiler in COMPILERS]
+        with ThreadPoolExecutor(4) as pool:
+            yield dict(zip(keys, pool.map(answer, keys), strict=True))
+
+
+@pytest.mark.parametrize("compiler", ["clang-16", "clang-19"])
+@pytest.mark.parametrize("name", EVERY)
+def test_exactly_the_functions_that_rely_on_the_body_are_proven_with_clang(
+    answers: dict[tuple[str, str], Answer], name: str, compiler: str
+) -> None:
+    if compiler not in COMPILERS:
+        pytest.skip(f"{compiler} is not installed")
+    _, expected, assuming = EVERY[name]
+    answer = answers[name, compiler]
+    assert set(found_in(answer)) == expected
+    assert set(answer.not_callable) == assuming
+    assert not answer.warnings
+
+
+@pytest.mark.parametrize("compiler", ["clang-16", "clang-19"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("never_written", {"user"}), ("never_read", {"writer"}), ("both", set()), ("quiet", set())],
+)
+def test_functions_that_rely_on_a_variable_with_clang(
+    tmp_path: Path, name: str, expected: set[str], compiler: str
+) -> None:
+    if compiler not in COMPILERS:
+        pytest.skip(f"{compiler} is not installed")
+    unit = open_unit(unit_of(Program(VARIABLES, {}), tmp_path, compiler))
+    assert {use.symbol for use in prove_variable(unit, name)} == expected
+
+
+def test_a_function_that_the_ir_lacks_is_refused() -> None:
+    with pytest.raises(HidingError, match="no definition of body"):
+        Interposing().hidden("declare i32 @body(i32)\n", ["body"], {})
+
+
+def test_pins_become_attributes_before_the_group() -> None:
+    text = "define internal i32 @near(i32 noundef %0) #0 {\n}\n"
+    pinned = Interposing().hidden(text, [], {"near": "noinline, noclone"})
+    assert pinned == "define internal i32 @near(i32 noundef %0) noinline #0 {\n}\n"
+
+
+def test_a_language_without_a_row_is_refused(tmp_path: Path) -> None:
+    if not COMPILERS:
+        pytest.skip("no Clang is installed")
+    program = Program("int probe(int);", {}, language="c++")
+    with pytest.raises(UserError, match="no proof for c"):
+        open_unit(unit_of(program, tmp_path, COMPILERS[0]))
