@@ -9,7 +9,7 @@ VENV := .venv/bin
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: setup-kernel ## the impact list of a function of Debian's stock kernel
+demo: setup-boot ## an impact list and a live patch for Debian's stock kernel, in a virtual machine
 	@tools/demo.sh
 
 test: setup-test ## every tier of the tests, with every compiler that they know
