@@ -43,7 +43,13 @@ NAMED = (
 PER_SOURCE = 5
 SORTS = ("syscall", "static local", "tracepoint", "jump label", "inlined", "exported", "static", "global")
 # The columns on patched functions: what they are called here, and in the results.
-CODE = {"code equal": "equal", "differs, bodies known": "known", "differs": "differs", "not compared": "unknown"}
+CODE = {
+    "code equal": "equal",
+    "equal with bodies": "equal-with-bodies",
+    "differs, bodies known": "known",
+    "differs": "differs",
+    "not compared": "unknown",
+}
 
 
 def results_file(version: str, seed: int) -> Path:

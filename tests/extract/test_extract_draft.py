@@ -21,6 +21,7 @@ int outside(struct thing *t);
 extern int exported;
 static inline int small(int a) { return a + 1; }
 #define TWICE(a) ((a) * 2)
+#define SMALLER(a) small(-(a))
 #endif
 """
 OTHER = "#ifndef O\n#define O\nint unrelated(void);\n#endif\n"
@@ -131,13 +132,72 @@ def test_a_function_that_assumes_its_callers_is_copied_and_shares_the_state(tmp_
     assert "KLPKIT_RELOC(vmlinux, vmlinux, state, 0);" in made.text
 
 
+NOINLINE = "__attribute__((noinline)) "
+
+
 def test_two_functions_call_each_other_s_copies(tmp_path: Path) -> None:
-    text = "static int g(int);\nint f(int a) { return g(a); }\nstatic int g(int a) { return a ? f(a - 1) : 0; }\n"
+    text = (
+        f"static int g(int);\n{NOINLINE}int f(int a) {{ return g(a); }}\n"
+        f"{NOINLINE}static int g(int a) {{ return a ? f(a - 1) : 0; }}\n"
+    )
     made = draft(tmp_path, text, "f", "g")
     assert "int klpp_f(int a) { return klpp_g(a); }" in made.text
     assert "int klpp_g(int a) { return a ? klpp_f(a - 1) : 0; }" in made.text
     symbols = {symbol.name for symbol in ElfFile.open(made.object).symbols if symbol.section}
     assert {"klpp_f", "klpp_g"} <= symbols
+
+
+def test_a_function_without_code_of_its_own_stays_static(tmp_path: Path) -> None:
+    text = "static inline int g(int a)\n{\n\treturn a * 3;\n}\nint f(int a) { return g(a) + 1; }\n"
+    made = draft(tmp_path, text, "f", "g")
+    assert "static inline int klpp_g(int a)\n" in made.text
+    assert "int f" not in made.text
+    symbols = {symbol.name for symbol in ElfFile.open(made.object).symbols if symbol.section}
+    assert "klpp_g" not in symbols
+
+
+def test_what_a_header_declares_is_not_repeated(tmp_path: Path) -> None:
+    text = (
+        f'#include "h.h"\n{NOINLINE}int outside(struct thing *t) {{ return t->x; }}\n'
+        f"{NOINLINE}static int inside(struct thing *t) {{ return outside(t); }}\n"
+        "int f(struct thing *t) { return outside(t) + inside(t); }\n"
+    )
+    made = draft(tmp_path, text, "f")
+    assert "extern int inside(struct thing *t);" in made.text.replace(NOINLINE, "")
+    assert "int outside(struct thing *t);" not in made.text
+
+
+def test_an_array_s_bound_is_that_of_the_kernel(tmp_path: Path) -> None:
+    text = (
+        'static const char *names[] = { "a", "b", "c" };\nstatic char grid[][4] = { "x", "y" };\n'
+        "void set(int i, char c) { names[i] = 0; grid[i][0] = c; }\n"
+        "unsigned f(int i) { return sizeof(names) / sizeof(names[0]) + grid[i][1] + (names[i] != 0); }\n"
+    )
+    made = draft(tmp_path, text, "f")
+    assert "extern const char * names[24 / sizeof(const char *)];" in made.text
+    assert "extern char grid[8 / sizeof(char[4])][4];" in made.text
+
+
+def test_a_macro_inside_a_structure_is_copied_once(tmp_path: Path) -> None:
+    text = "struct s {\n\tint flags;\n#define FLAG 4\n};\nint f(struct s *p) { return p->flags & FLAG; }\n"
+    assert draft(tmp_path, text, "f").text.count("#define FLAG") == 1
+
+
+def test_a_header_s_macro_that_uses_the_patched_function_is_refused(tmp_path: Path) -> None:
+    text = '#include "h.h"\nint f(int a) { return SMALLER(a); }\n'
+    with pytest.raises(RefusedError, match=r"SMALLER uses small.*header-macro"):
+        draft(tmp_path, text, "small", "f")
+
+
+def test_a_static_variable_whose_macro_hides_it_is_refused(tmp_path: Path) -> None:
+    text = "#define STATE(name) static int name = 3\nint f(int a)\n{\n\tSTATE(n);\n\n\treturn n += a;\n}\n"
+    with pytest.raises(RefusedError, match="static-local-declaration"):
+        draft(tmp_path, text, "f")
+
+
+def test_a_weak_function_s_copy_is_not_weak(tmp_path: Path) -> None:
+    made = draft(tmp_path, "#define __weak __attribute__((weak))\nint __weak f(void) { return 3; }\n", "f")
+    assert "int klpp_f(void)" in made.text
 
 
 def test_conditionals_inside_a_copy_stay_whole(tmp_path: Path) -> None:

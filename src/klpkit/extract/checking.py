@@ -7,8 +7,8 @@ difference: the landing pad (ENDBR) that only functions visible to other units h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,8 @@ class Sameness(StrEnum):
     """What became of one function's comparison."""
 
     EQUAL = "equal"
+    EQUAL_WITH_BODIES = "equal-with-bodies"
+    """Equal when the compiler sees the bodies of the same source that the kernel's compiler saw."""
     DIFFERS = "differs"
     UNKNOWN = "unknown"
     """The kernel has no code of its own for it, or none is at hand."""
@@ -57,6 +59,8 @@ class Checked:
         """The answer for a person."""
         if self.sameness is Sameness.EQUAL:
             return "code as in the kernel"
+        if self.sameness is Sameness.EQUAL_WITH_BODIES:
+            return f"code as in the kernel when compiled with the bodies of {', '.join(self.known + self.copies)}"
         if self.sameness is Sameness.UNKNOWN:
             return f"code not compared: {self.difference}"
         reasons = [f"the kernel's compiler saw the bodies of {', '.join(self.known)}"] * bool(self.known)
@@ -175,6 +179,17 @@ def _sorted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def differing(checked: Iterable[Checked]) -> Iterator[Checked]:
-    """Those that differ."""
-    return (each for each in checked if each.sameness is Sameness.DIFFERS)
+def differs(checked: Iterable[Checked]) -> bool:
+    """Whether any differs."""
+    return any(each.sameness is Sameness.DIFFERS for each in checked)
+
+
+def with_bodies(checked: Sequence[Checked], whole: Iterable[Checked]) -> tuple[Checked, ...]:
+    """`checked`, those set right that are equal in `whole`: the same functions compiled with all bodies."""
+    equal = {each.function for each in whole if each.sameness is Sameness.EQUAL}
+    return tuple(
+        replace(each, sameness=Sameness.EQUAL_WITH_BODIES)
+        if each.sameness is Sameness.DIFFERS and each.function in equal
+        else each
+        for each in checked
+    )

@@ -56,6 +56,7 @@ class Source:
             for file in found.local
             for line, text in found.expanded.get(file, ())
         ]
+        self._declared: dict[str, frozenset[str]] = {}
         self.chunks = _chunks(items(expanded), self.lines)
         for chunk in self.chunks:
             self._index(chunk)
@@ -76,6 +77,21 @@ class Source:
     def declared(self, name: str, kinds: Iterable[str]) -> list[Chunk]:
         """The chunks that declare `name` as one of `kinds`."""
         return [chunk for chunk, declared in self.by_name.get(name, ()) if declared.kind in kinds]
+
+    def header_declares(self, name: str) -> bool:
+        """Whether a header of the unit declares the function or variable `name`."""
+        return any(
+            name in self._header_names(file)
+            for file in self.found.expanded
+            if file not in self.found.local and name in self.found.words(file)
+        )
+
+    def _header_names(self, file: str) -> frozenset[str]:
+        """The functions and variables that a header declares without defining them."""
+        if file not in self._declared:
+            found = (name for item in items(self.found.expanded[file]) for name in item.declares)
+            self._declared[file] = frozenset(each.text for each in found if each.kind in ("prototype", "extern"))
+        return self._declared[file]
 
     def adopt(self, name: str) -> bool:
         """Take in the function `name` from the header that defines it; False where none does."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from klpkit.build.csource import lexemes
-from klpkit.errors import UserError
+from klpkit.errors import RefusedError, UserError
 from klpkit.extract.chunks import Chunk, Source
 from klpkit.extract.items import Item, Name, head_tokens, note_uses
 from klpkit.extract.preprocessed import Macro
@@ -82,14 +82,18 @@ class _Closure:
         self.todo: list[tuple[str, bool, str]] = []
         self.done: set[tuple[str, bool]] = set()
         self.done_macros: set[str] = set()
+        self.adopted: set[str] = set()
 
     def run(self) -> Plan:
         for name in self.patched:
-            if not self.source.declared(name, ("function",)) and not self.source.adopt(name):
-                raise UserError(
-                    f"{self.source.found.source} has no function {name} in this configuration",
-                    hint="name a function of this source, or the source that has it: FILE:NAME",
-                )
+            if not self.source.declared(name, ("function",)):
+                if not self.source.adopt(name):
+                    raise UserError(
+                        f"{self.source.found.source} has no function {name} in this configuration",
+                        hint="name a function of this source, or the source that has it: FILE:NAME",
+                    )
+                self.adopted.add(name)
+        for name in self.patched:
             self._need(name, tag=False, by="")
         while self.todo:
             name, tag, by = self.todo.pop()
@@ -148,8 +152,20 @@ class _Closure:
             self.done_macros.add(word)
             if word in self.source.macros:
                 self.macros[word] = self.source.macros[word]
+            else:
+                self._refuse_header_macro(word)
             for macro in self.source.found.macros[word]:
                 todo += macro.words
+
+    def _refuse_header_macro(self, word: str) -> None:
+        """A header's macro would go on using the header's function, not the copy that is edited."""
+        for macro in self.source.found.macros[word]:
+            for name in self.adopted.intersection(macro.words):
+                raise RefusedError(
+                    "header-macro",
+                    f"the header's macro {word} uses {name}, and would go on using the header's, not the draft's",
+                    hint="write out the macro in a copy of the function made by hand",
+                )
 
 
 # What an ordinary identifier can name; tags have a name space of their own (C17 6.2.3).

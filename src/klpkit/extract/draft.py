@@ -11,7 +11,7 @@ from typing import Protocol
 from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Kept, Mode, Plan
-from klpkit.extract.items import Item, Name, head_tokens
+from klpkit.extract.items import Item, Name, after_group, head_tokens
 from klpkit.extract.preprocessed import Include
 from klpkit.extract.statics import StaticLocal, static_locals, without_static_locals
 from klpkit.extract.syscalls import call_of, copied_call, copied_name
@@ -20,6 +20,7 @@ from klpkit.extract.text import joined, prototype, renamed, without_static
 PREFIX = "klpp_"
 # Macros that make a header define what its users only declare: one kernel has room for one of these.
 _DEFINING = frozenset({"CREATE_TRACE_POINTS"})
+_PLACING = re.compile(r"\b_*(section|used|unused|noinline|always_inline|gnu_inline|aligned|alias)_*\b")
 
 
 @dataclass(slots=True)
@@ -40,10 +41,16 @@ class Draft:
 
 
 class StaticSymbols(Protocol):
-    """Which symbol a function's static variable has."""
+    """What the draft asks about the symbols of the compiled unit."""
+
+    def has_code(self, name: str) -> bool:
+        """Whether the function `name` has code of its own there: else its users carry it, here as there."""
 
     def static_local(self, function: str, name: str) -> str | None:
         """The symbol; None where it can't be told."""
+
+    def size(self, name: str) -> int | None:
+        """The bytes of the variable `name` of the unit; None where there is none."""
 
 
 def write_draft(source: Source, plan: Plan, includes: Sequence[Include], statics: StaticSymbols) -> Draft:
@@ -78,11 +85,12 @@ class _Writer:
             yield line, self.source.lines[line - 1].strip()
 
     def _macros(self) -> Iterator[tuple[float, str]]:
+        taken = [(kept.chunk.first, kept.chunk.last) for kept in self.plan.kept.values() if kept.verbatim]
         for name, definitions in self.plan.macros.items():
-            if name not in _DEFINING:
-                for macro in definitions:
-                    text = renamed(self.source.macro_text(macro), self.names)
-                    yield self.source.place(macro.file, macro.line), text
+            for macro in definitions if name not in _DEFINING else ():
+                line = self.source.place(macro.file, macro.line)
+                if not any(first <= line <= last for first, last in taken):
+                    yield line, renamed(self.source.macro_text(macro), self.names)
 
     def _text(self, kept: Kept) -> str:
         """What of a chunk the draft takes."""
@@ -92,7 +100,11 @@ class _Writer:
         for item in kept.chunk.items:
             wanted = [name for name in item.declares if name.text in kept.modes]
             referenced = [name for name in wanted if kept.modes[name.text] is Mode.REFERENCED]
-            parts += [prototype(kept.chunk.text, name.text) or _declaration(item, name) for name in referenced]
+            parts += [
+                prototype(kept.chunk.text, name.text) or _declaration(item, name, self.statics.size(name.text))
+                for name in referenced
+                if not self.source.header_declares(name.text)
+            ]
             if wanted and not referenced:
                 parts.append(joined(item.tokens))
         return "\n".join(dict.fromkeys(parts))
@@ -111,7 +123,7 @@ class _Writer:
                     text = without_static_locals(text, found)
                     before += [local.declaration for local in found]
         for function in patched:
-            text = without_static(text, function)
+            text = without_static(text, function) if self.statics.has_code(function) else text
             self.draft.functions[function] = copied_name(function, call, PREFIX) if call else PREFIX + function
         text = copied_call(text, PREFIX) if patched and call else text
         return "\n".join([*before, *([""] if before else []), text])
@@ -131,13 +143,37 @@ def _stick_together(before: str, text: str) -> bool:
     return before.split()[0] == text.split()[0]
 
 
-def _declaration(item: Item, name: Name) -> str:
-    """A declaration from expanded tokens, where the source's own text holds none."""
-    head = [token for token in head_tokens(item) if token not in ("static", "inline", "extern", "typedef", ";")]
-    if ("[", "]") in pairwise(head):
+def _declaration(item: Item, name: Name, size: int | None) -> str:
+    """A declaration from expanded tokens, where the source's own text holds none.
+
+    `size` is what the kernel's has in bytes, for an array whose bound only its initialiser tells.
+    """
+    words = ("static", "inline", "extern", "typedef", ";")
+    head = [token for token in _without_sections(head_tokens(item)) if token not in words]
+    if ("[", "]") not in pairwise(head):
+        return f"extern {joined(head)};"
+    place = head.index(name.text) if name.text in head else len(head)
+    if not size or head[place + 1 : place + 3] != ["[", "]"]:
         raise RefusedError(
             "array-of-unknown-size",
             f"{name.text} is an array whose size only its initialiser tells",
             hint="give the array a size in the draft by hand",
         )
-    return f"extern {joined(head)};"
+    element = joined([*head[:place], *head[place + 3 :]])
+    return f"extern {joined(head[: place + 1])}[{size} / sizeof({element})]{joined(head[place + 3 :])};"
+
+
+def _without_sections(tokens: Sequence[str]) -> list[str]:
+    """`tokens` without attributes that say where a definition is placed: those are not for declarations."""
+    kept: list[str] = []
+    index = 0
+    while index < len(tokens):
+        if tokens[index] in ("__attribute__", "__attribute"):
+            end = after_group(tokens, index + 1)
+            if not _PLACING.search(" ".join(tokens[index:end])):
+                kept += tokens[index:end]
+            index = end
+        else:
+            kept.append(tokens[index])
+            index += 1
+    return kept

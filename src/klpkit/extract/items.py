@@ -122,7 +122,7 @@ def _without_attributes(tokens: Sequence[str]) -> list[str]:
     while index < len(tokens):
         if tokens[index] in _WITH_ARGUMENTS and tokens[index + 1 : index + 2] == ["("]:
             kept += ["typeof"] * (tokens[index].strip("_") in _TYPES_IN_PARENTHESES)
-            index = _after_group(tokens, index + 1)
+            index = after_group(tokens, index + 1)
             continue
         if tokens[index] != "__extension__":
             kept.append(tokens[index])
@@ -130,7 +130,7 @@ def _without_attributes(tokens: Sequence[str]) -> list[str]:
     return kept
 
 
-def _after_group(tokens: Sequence[str], index: int) -> int:
+def after_group(tokens: Sequence[str], index: int) -> int:
     """The position after the bracket that closes the one at `index`."""
     depth = 0
     for place in range(index, len(tokens)):
@@ -192,7 +192,7 @@ def _tags(plain: Sequence[str]) -> list[Name]:
         body = index + 1 + (following[:1] != ["{"])
         if token == "enum" and plain[body : body + 1] == ["{"]:
             found += [
-                Name(name, "constant") for name in _constants(plain[body + 1 : _after_group(plain, body) - 1])
+                Name(name, "constant") for name in _constants(plain[body + 1 : after_group(plain, body) - 1])
             ]
     return found
 
@@ -212,7 +212,7 @@ def _collapsed(plain: Sequence[str]) -> list[str]:
             kept.append(plain[index])
             index += 1 + bool(index + 1 < len(plain) and _WORD.match(plain[index + 1]))
         elif plain[index] == "{":
-            index = _after_group(plain, index)
+            index = after_group(plain, index)
         else:
             kept.append(plain[index])
             index += 1
@@ -256,6 +256,6 @@ def _declarator(part: Sequence[str], *, first: bool) -> tuple[str, bool]:
 
 def _inside(part: Sequence[str], start: int) -> tuple[str, bool]:
     """The name in `(*name)(…)`, `(name)(…)` or `(*name(…))(…)`; only the latter two are functions."""
-    inner = part[start + 1 : _after_group(part, start) - 1]
+    inner = part[start + 1 : after_group(part, start) - 1]
     name, called = _declarator([token for token in inner if token != "*"], first=False)
     return name, called or (bool(name) and "*" not in inner)

@@ -21,7 +21,7 @@ from klpkit.extract.includes import needed_includes
 from klpkit.extract.items import Item
 from klpkit.extract.preprocessed import Include, preprocess
 from klpkit.extract.references import Kernel, Reference, annotation_lines, references
-from klpkit.extract.running import CompiledOriginal
+from klpkit.extract.running import CompiledOriginal, WithBodies
 from klpkit.programs import ProgramFailedError
 
 # The draft's functions have no prototypes in any header, and keep names for a person, not for users.
@@ -80,6 +80,7 @@ class UnitReader:
         """
         self.unit, self.kernel, self.home = unit, kernel, home
         self._running = CompiledOriginal(original, uncallable)
+        self._whole = WithBodies(original, uncallable)
         self._found = preprocess(unit)
 
     @cached_property
@@ -87,16 +88,18 @@ class UnitReader:
         """The unit's source, cut into chunks."""
         return Source(self._found, lambda file: (self.unit.directory / file).read_text(errors="surrogateescape"))
 
-    def draft(self, functions: Sequence[str], work: Path) -> UnitDraft:
+    def draft(self, functions: Sequence[str], work: Path, *, bodies: bool = False) -> UnitDraft:
         """Extract `functions` in the folder `work`.
 
-        Raises `RefusedError` where something can't be taken in or is nowhere in the kernel, and
-        `ProgramFailedError` where even the draft with all includes does not compile.
+        `bodies` copies all other functions of the unit that they use, too: no draft for a person, but one whose
+        compiler sees what the kernel's saw.  Raises `RefusedError` where something can't be taken in or is nowhere
+        in the kernel, and `ProgramFailedError` where even the draft with all includes does not compile.
         """
         source, found = self.source.copy(), self._found
-        closed = plan(source, functions, self._running)
+        running = self._whole if bodies else self._running
+        closed = plan(source, functions, running)
         few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
-        draft, compiled, all_includes = self._compiled(source, closed, (few, found.includes), work)
+        draft, compiled, all_includes = self._compiled(source, closed, (few, found.includes), running, work)
         undefined = references(ElfFile.open(compiled), self.kernel, draft.symbols)
         return UnitDraft(
             self.unit,
@@ -110,12 +113,17 @@ class UnitReader:
         )
 
     def _compiled(
-        self, source: Source, closed: Plan, choices: Sequence[Sequence[Include]], work: Path
+        self,
+        source: Source,
+        closed: Plan,
+        choices: Sequence[Sequence[Include]],
+        running: CompiledOriginal,
+        work: Path,
     ) -> tuple[Draft, Path, bool]:
         """The first draft that compiles, with its object, and whether it is the last of `choices`."""
         few, every = choices
         for includes in (few, every):
-            draft = write_draft(source, closed, includes, self._running)
+            draft = write_draft(source, closed, includes, running)
             try:
                 return draft, _compile(self.unit, draft, work), includes is every
             except ProgramFailedError:

@@ -14,6 +14,8 @@ from typing import Protocol
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
 from klpkit.errors import RefusedError
+from klpkit.livepatch.klpkinds import KEY_TABLES
+from klpkit.target import VMLINUX
 
 
 class Origin(StrEnum):
@@ -78,7 +80,22 @@ def references(draft: ElfFile, kernel: Kernel, renamed: Mapping[str, str]) -> li
             f"the running kernel has no {', '.join(sorted(missing))}",
             hint="copy what it stands for into the draft, or patch its callers instead",
         )
+    _refuse_module_keys(draft, found)
     return found
+
+
+def _refuse_module_keys(draft: ElfFile, found: Iterable[Reference]) -> None:
+    """Keys of jump labels and static calls are looked up before those of a module can be resolved."""
+    of_modules = {each.name for each in found if each.object not in ("", VMLINUX)}
+    for section in (number for table in KEY_TABLES for number in draft.sections.find(table)):
+        for table in draft.relocations_of(section):
+            names = {draft.symbols.names[row] for row in table.symbol.tolist()} & of_modules
+            if names:
+                raise RefusedError(
+                    "module-key",
+                    f"a jump label or static call of the draft uses {', '.join(sorted(names))}, a key of a module",
+                    hint="use static_key_enabled() or an ordinary call in a copy of the function made by hand",
+                )
 
 
 def _undefined(draft: ElfFile) -> Iterator[str]:

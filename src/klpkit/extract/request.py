@@ -12,19 +12,23 @@ from pathlib import Path
 
 from klpkit.build.tree import BuildTree
 from klpkit.errors import RefusedError
-from klpkit.extract.checking import Checked, Checker
+from klpkit.extract.checking import Checked, Checker, differs, with_bodies
 from klpkit.extract.kernel import ShippedKernel
 from klpkit.extract.making import UnitDraft, UnitReader
 from klpkit.extract.package import Wanted
-from klpkit.extract.references import Kernel
 from klpkit.impact.evidence import CodeFile, Evidence
 from klpkit.impact.result import How, ImpactAnswer, ImpactedFunction
 from klpkit.impact.treesource import from_build
+from klpkit.programs import ProgramFailedError
 from klpkit.records.causes import cause
 from klpkit.target import VMLINUX, Target
 from klpkit.target.module import module_name
 
 ASKED = "asked for"
+_OVER = ("init-code", "exit-code")
+_LEFT_OUT = (
+    "{} is impacted too and left out: it runs when its object is loaded or removed, where no live patch reaches it"
+)
 Progress = Callable[[int, int], None]
 
 
@@ -55,18 +59,35 @@ class Extractor:
     def __init__(self, tree: BuildTree, evidence: Evidence, target: Target) -> None:
         self.tree, self.evidence, self.target = tree, evidence, target
         self._readers: dict[str, UnitReader] = {}
+        self._kernels: dict[str, ShippedKernel] = {}
         self._checker = Checker(target)
 
     def extract(self, specs: Sequence[str], work: Path, *, closed: bool = True) -> Extraction:
         """As `extract`."""
         answer, clones = _closed(self.evidence, specs)
         wanted = [item for item in answer.impacted if closed or not item.chain]
+        passed = [item for item in wanted if item.chain and item.patchability.forbidden in _OVER]
+        wanted = [item for item in wanted if item not in passed]
         drafts, checked = [], []
         for number, (unit, items) in enumerate(_by_unit(wanted).items()):
             draft, functions = self._draft(unit, items, clones, work / str(number))
             drafts.append((draft, functions))
-            checked.append(self._checker.check(draft, self._code(unit).path))
-        return Extraction(tuple(drafts), answer.warnings, tuple(checked))
+            checked.append(self._checked(unit, draft, work / f"{number}-bodies"))
+        warnings = (*answer.warnings, *(_LEFT_OUT.format(item.function.symbol) for item in passed))
+        return Extraction(tuple(drafts), warnings, tuple(checked))
+
+    def _checked(self, unit: str, draft: UnitDraft, work: Path) -> tuple[Checked, ...]:
+        """`draft` held against the kernel's code; where it differs, once more with all bodies of the unit."""
+        original = self._code(unit).path
+        found = self._checker.check(draft, original)
+        if not differs(found):
+            return found
+        work.mkdir(exist_ok=True)
+        try:
+            whole = self.reader(unit).draft(list(draft.functions), work, bodies=True)
+        except (RefusedError, ProgramFailedError):
+            return found
+        return with_bodies(found, self._checker.check(whole, original))
 
     def _code(self, unit: str) -> CodeFile:
         code = self.evidence.code(unit)
@@ -80,6 +101,7 @@ class Extractor:
             home = module_name(code.owner) if code.owner else VMLINUX
             kernel = ShippedKernel(self.target, code.path, home)
             unit = self.tree.ensure_unit(name)
+            self._kernels[name] = kernel
             self._readers[name] = UnitReader(unit, code.path, kernel, home=home, uncallable=code.narrowed)
         return self._readers[name]
 
@@ -90,7 +112,8 @@ class Extractor:
         work.mkdir(parents=True, exist_ok=True)
         reader = self.reader(name)
         draft = reader.draft(list(dict.fromkeys(_source_name(item) for item in items)), work)
-        return draft, tuple(_wanted(item, clones, reader.kernel) for item in items if not _is_clone(item))
+        kernel = self._kernels[name]
+        return draft, tuple(_wanted(item, clones, kernel) for item in items if not _is_clone(item))
 
 
 def _closed(evidence: Evidence, specs: Sequence[str]) -> tuple[ImpactAnswer, dict[str, str]]:
@@ -155,10 +178,10 @@ def _refuse(items: Sequence[ImpactedFunction]) -> None:
             )
 
 
-def _wanted(item: ImpactedFunction, clones: dict[str, str], kernel: Kernel) -> Wanted:
+def _wanted(item: ImpactedFunction, clones: dict[str, str], kernel: ShippedKernel) -> Wanted:
     name = item.function.symbol
-    place = kernel.find(name) if item.patchability.how is How.SYMBOL else None
-    return Wanted(name, _why(item, clones), place[2] if place else 0, place is not None)
+    replaced = item.patchability.how is How.SYMBOL
+    return Wanted(name, _why(item, clones), kernel.replaced(name) if replaced else 0, replaced)
 
 
 def _why(item: ImpactedFunction, clones: dict[str, str]) -> str:

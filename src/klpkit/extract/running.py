@@ -39,9 +39,18 @@ class CompiledOriginal:
         """Whether there is code under the plain name that may be called as the source declares it."""
         return self._kinds.get(name) == c.STT_FUNC and name not in self.uncallable
 
+    def has_code(self, name: str) -> bool:
+        """Whether there is code under the plain name, to be replaced at least."""
+        return self._kinds.get(name) == c.STT_FUNC
+
     def variable(self, name: str) -> bool:
         """Whether there is data under the plain name."""
         return self._kinds.get(name) in (c.STT_OBJECT, _STT_TLS)
+
+    def size(self, name: str) -> int | None:
+        """The bytes of the variable `name`; None where there is none."""
+        sizes = (symbol.size for symbol in self.elf.symbols if symbol.name == name and symbol.section > 0)
+        return next(sizes, None)
 
     def static_local(self, function: str, name: str) -> str | None:
         """The symbol of the static variable `name` of `function`; None where that is not one.
@@ -65,3 +74,10 @@ class CompiledOriginal:
             if (numbered := _STATIC.match(symbol)) and self.variable(symbol):
                 uses[graph.names[owner].split(".")[0]][numbered[1]].add(symbol)
         return uses
+
+
+class WithBodies(CompiledOriginal):
+    """As if no function of the unit could be called: all are copied, and the compiler sees what it saw."""
+
+    def function(self, name: str) -> bool:
+        return False

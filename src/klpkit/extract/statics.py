@@ -47,20 +47,27 @@ def static_locals(item: Item, function: str) -> Iterator[StaticLocal]:
         if _UNNAMED.fullmatch(name) or (named and _is_constant(head[: named[-1]])):
             continue
         if not name or "(" in head or len(split(declaration, ",")) > 1:
-            raise RefusedError(
-                "static-local-declaration",
-                f"{function}: can't tell the variables of: static {joined(declaration)};",
-                hint="give each static variable a declaration of its own in the source, or extract its callers",
-            )
+            raise _unclear(function, joined(declaration))
         made = StaticLocal(function, name, "")
         text = joined([*head[: named[-1]], made.alias, *head[named[-1] + 1 :]])
         yield StaticLocal(function, name, f"extern {text};")
 
 
+def _unclear(function: str, what: str) -> RefusedError:
+    return RefusedError(
+        "static-local-declaration",
+        f"{function}: can't take out the declaration of its static variable: {what}",
+        hint="give each static variable a declaration of its own in the source, or extract its callers",
+    )
+
+
 def without_static_locals(text: str, found: Sequence[StaticLocal]) -> str:
     """A function's `text` with the definitions of `found` gone and their uses renamed."""
     for local in found:
-        text = _without_definition(text, local.name)
+        less = _without_definition(text, local.name)
+        if less == text:
+            raise _unclear(local.function, local.name)
+        text = less
     return renamed(text, {local.name: local.alias for local in found})
 
 

@@ -11,10 +11,11 @@ _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*")
 # Words of a definition that a declaration elsewhere must not repeat.
 _STORAGE_LIST = """
     static inline __inline __inline__ extern __always_inline noinline noinline_for_stack __init __exit __ref
-    __cold __read_mostly __ro_after_init __initdata __maybe_unused __used notrace __sched
-    __cacheline_aligned_in_smp __latent_entropy __attribute_const__ __printf __must_check
+    __read_mostly __ro_after_init __initdata __maybe_unused __used notrace __sched
+    __cacheline_aligned_in_smp __latent_entropy __weak
 """
 _STORAGE = frozenset(_STORAGE_LIST.split())
+_HIDING = {("word", word) for word in ("static", "inline", "__weak", "__always_inline")}
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
@@ -42,7 +43,7 @@ def without_static(text: str, name: str) -> str:
     for index, (kind, token) in enumerate(pieces):
         depth += (token in ("{", "(")) - (token in ("}", ")"))
         if kind == "word" and token == name and depth == 0:
-            gone |= {i for i in range(start, index) if pieces[i] in (("word", "static"), ("word", "inline"))}
+            gone |= {i for i in range(start, index) if pieces[i] in _HIDING}
         elif depth == 0 and token in (";", "}"):
             start = index
     # The blank after a word goes with it.
