@@ -69,7 +69,12 @@ unlikely:
     return slow(x);
 }
 """
-SOURCES = {"one": ONE, "two": TWO, "three": THREE.replace("FLAG", "2")}
+LABEL = """
+asm(".pushsection .text\\n.globl assembled\\n.type assembled, @function\\nassembled:\\n"
+    "testl %edi, %edi\\nje inner_label\\nmovl %edi, %eax\\nret\\ninner_label:\\nmovl $7, %eax\\nret\\n"
+    ".size assembled, . - assembled\\n.popsection");
+"""
+SOURCES = {"one": ONE, "two": TWO, "three": THREE.replace("FLAG", "2") + LABEL}
 NOPS = {0xEB: b"\x66\x90", 0xE9: b"\x0f\x1f\x44\x00\x00"}
 
 

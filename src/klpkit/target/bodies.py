@@ -89,6 +89,9 @@ def beyond(original: Original, extent: Extent, shipped: Shipped, spot: Spot, end
     # Data without a name, such as strings, may follow data.
     if size is None or size == end or not (exact or extent.is_function):
         return None
+    while not exact and size < end and _label(original, extent, shipped, spot, size):
+        more, _ = shipped.room((spot[0], spot[1] + size))
+        size = size + more if more else end
     if exact or size < end:
         return Difference(min(size, end), f"the shipped one has {size} bytes, the original {end}")
     size = min(size, original.room(extent) or size)
@@ -96,6 +99,14 @@ def beyond(original: Original, extent: Extent, shipped: Shipped, spot: Spot, end
     if rest is None or re.fullmatch(original.facts.padding, rest):
         return None
     return Difference(end, "the shipped one goes on")
+
+
+def _label(original: Original, extent: Extent, shipped: Shipped, spot: Spot, inside: int) -> bool:
+    """Whether the symbol at this offset of the shipped function is a label of the original too."""
+    name = shipped.describe((spot[0], spot[1] + inside))
+    table = original.elf.symbols
+    places = ((int(table.section[row]), int(table.value[row])) for row in table.find(name))
+    return (extent.section, extent.offset + inside) in places
 
 
 def _rewritten(
