@@ -11,7 +11,7 @@ import difflib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -47,7 +47,7 @@ class Touched:
 
 def touched_functions(patch: Patch, tree: BuildTree | None = None) -> list[Touched]:
     """What `patch` touches, in the order of its files; with `tree`, the users of changed macros too."""
-    direct = [touched for file in patch.files for touched in touched_in(file)]
+    direct = [touched for file in _followed(patch) for touched in touched_in(file)]
     if tree is None:
         return direct
     found = list(direct)
@@ -56,6 +56,17 @@ def touched_functions(patch: Patch, tree: BuildTree | None = None) -> list[Touch
     for file, name in macros:
         found += macro_users(file, name, patch.source, tree, patched)
     return list(dict.fromkeys(found))
+
+
+def _followed(patch: Patch) -> Iterator[FilePatch]:
+    """The patch's files, each renamed one compared with what it was under its old name."""
+    originals = {file.path: file.original for file in patch.files}
+    gone = {file.renamed_from for file in patch.files}
+    for file in patch.files:
+        if file.renamed_from:
+            yield replace(file, original=originals.get(file.renamed_from))
+        elif file.path not in gone or file.patched is not None:
+            yield file
 
 
 def touched_in(file: FilePatch) -> list[Touched]:
