@@ -180,7 +180,15 @@ def test_a_renamed_source_is_compiled_under_its_new_text(small: Kernel, tmp_path
         "diff --git a/lib/c.c b/lib/d.c\nsimilarity index 50%\nrename from lib/c.c\nrename to lib/d.c\n"
         "--- a/lib/c.c\n+++ b/lib/d.c\n@@ -1 +1 @@\n-" + C + "+" + C.replace("return x", "return -x")
     )
-    assert names(small.compile(tmp_path, path)) == {"c.c"}
+    compiled = small.compile(tmp_path, path)
+    assert names(compiled) == {"c.c"}
+    assert compiled.notes == ()
+
+
+def test_a_new_source_that_another_includes_needs_no_rule(small: Kernel, tmp_path: Path) -> None:
+    write_source(small.source, "fs/n.c", "int other;\n")
+    patch = small.patch(tmp_path, lib_n_c="int n;\n", lib_c_c='#include "n.c"\n' + C)
+    assert names(small.compile(tmp_path, patch)) == {"c.c"}
 
 
 def test_a_deleted_source_and_a_new_one_that_nobody_includes_are_refused(small: Kernel, tmp_path: Path) -> None:
@@ -328,7 +336,7 @@ def test_an_interrupt_leaves_the_trees_as_they_were(small: Kernel, tmp_path: Pat
     argv = [sys.executable, "-c", script, small.build, small.source, patch, tmp_path / "work"]
     process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob("work/objects/*/lib/.replay-*")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("work/objects/*/.replay-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) != 0

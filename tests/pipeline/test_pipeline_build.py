@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_a_folder_to_keep_things_in_must_be_new(tree: Path, fix: Path, tmp_path:
 
 def pretend(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
     """A kernel that everything is faithful to, and `made` in place of the making of modules."""
-    target = SimpleNamespace(release="6.12")
+    target = SimpleNamespace(release="6.12", exports=dict)
     monkeypatch.setattr("klpkit.pipeline.building.open_shipped", lambda request: target)
     monkeypatch.setattr("klpkit.pipeline.building._fidelity", lambda *words: [])
     monkeypatch.setattr("klpkit.livepatch.making.make_module", made)
@@ -153,6 +154,23 @@ def test_a_module_that_is_not_finished_never_appears(
         build_livepatch(request(tree, fix))
     assert list(tmp_path.rglob("*.ko")) == []
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_the_older_module(
+    tree: Path, fix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: object, destination: Any) -> None:
+        destination.write(b"hal")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    pretend(monkeypatch, made)
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    out = tree.parent / "out.ko"
+    out.write_bytes(b"older")
+    with pytest.raises(EnvironmentLackError, match="No space left"):
+        build_livepatch(request(tree, fix))
+    assert out.read_bytes() == b"older"
+    assert list(out.parent.glob(".out.ko*")) == []
 
 
 def test_a_module_whose_functions_were_not_compared_does_not_appear(

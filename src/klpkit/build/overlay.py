@@ -30,7 +30,7 @@ SIDES: tuple[Side, Side] = ("original", "patched")
 # A section for each function and object, so that changed ones can be taken alone; and no debug information,
 # which names the folders of the overlay and takes time.
 SECTIONS = ("-ffunction-sections", "-fdata-sections", "-g0")
-# Clang sees through a link to a file only if it is not told to use real names for system headers; GCC likewise.
+# GCC would name system headers by their real paths, and look for what they include there.
 _FAMILY_FLAGS: dict[str, tuple[str, ...]] = {"gcc": ("-fno-canonical-system-headers", "-fdump-ipa-clones")}
 
 
@@ -82,8 +82,7 @@ def compile_pairs(
     `units` restricts the answer to these sources; they are needed where the tree has no dependency lists and the
     patch changes a header that many include.  Headers are looked for in the folders `include` last.  `done` is
     called with how many compilations are finished and how many there are.  Raises `UserError` where a patch does
-    not apply or what it makes does not compile, and
-    `RefusedError` where it changes what no live patch can.
+    not apply or what it makes does not compile, and `RefusedError` where it changes what no live patch can.
     """
     if tree.source is None:
         raise UserError(f"no source tree for {tree.root}", hint="name it with --source")
@@ -110,7 +109,7 @@ def compile_pairs(
 def _refuse_unseen(patch: Patch, overlay: Overlay) -> None:
     """A new source that no unit includes would have to be compiled by a rule that the build does not have."""
     for file in patch.files:
-        new = file.original is None and not file.renamed_from and file.path.endswith((".c", ".S"))
+        new = file.original is None and not file.renamed_from and file.path.endswith((".c", ".S", ".cc", ".cpp"))
         if new and file.path not in overlay.seen:
             hint = "put its functions into a file that is built already"
             raise RefusedError("new-source", f"no unit includes the new file {file.path}", hint=hint)
@@ -257,9 +256,12 @@ class Overlay:
                 )
 
     def _note_seen(self, results: Iterable[Replayed]) -> None:
-        changed = {Path(file.path).name: file.path for file in self._patch.files}
-        for result in results:
-            self.seen.update(changed[path.name] for path in self._read(result) if path.name in changed)
+        """Remember which changed files were read: they are the ones that are no links in a mirror."""
+        names = {Path(file.path).name for file in self._patch.files}
+        mirrors = [mirror.resolve() for mirror in self._mirrors.values()]
+        for path in {path for result in results for path in self._read(result) if path.name in names}:
+            real = path.resolve()
+            self.seen.update(str(real.relative_to(m)) for m in mirrors if real.is_relative_to(m))
 
     # -- words -------------------------------------------------------------------------------------------------
 

@@ -74,8 +74,8 @@ class _Finder:
     def units(self) -> list[TranslationUnit]:
         found: dict[Path, TranslationUnit] = {}
         for file in self._patch.files:
-            if file.original is None and not file.renamed_from:
-                continue  # new: seen through the files that include it
+            if file.original is None:
+                continue  # new: seen through the files that include it, or under the name that it had
             units = self._units_of(file)
             found |= {unit.object: unit for unit in units}
             if not units:

@@ -100,7 +100,7 @@ def build_livepatch(request: Request, *, progress: Progress | None = None, targe
             checked = [found for pair in compiled.pairs for found in _fidelity(pair, target, tree, work)]
             mismatch = _mismatches(checked, request, target, compiled.pairs[0])
         with clock.step("module"):
-            from klpkit.livepatch import make_module
+            from klpkit.livepatch.making import make_module
 
             part = work / request.out.name
             livepatch = make_module(
