@@ -152,9 +152,9 @@ def read_lines(path: Path) -> list[str]:
 # --- building ----------------------------------------------------------------------------------------------
 
 
-def run(corpus: Corpus, limit: int | None, jobs: int) -> None:
-    """Build a live patch for each fix that has no result yet."""
-    todo = fixes(corpus)
+def run(corpus: Corpus, limit: int | None, jobs: int, part: tuple[int, int] = (1, 1)) -> None:
+    """Build a live patch for each fix that has no result yet, or for one of several equal parts of them."""
+    todo = [fix for fix in fixes(corpus) if mixed(fix)[0] % part[1] == part[0] - 1]
     done = {result["source"] for result in read_results(corpus)}
     left = sorted((fix for fix in todo if fix.source not in done), key=mixed)[:limit]
     debian_kernel.say(f"{len(todo)} fixes, {len(done)} have a result, {len(left)} to do now")
@@ -265,7 +265,8 @@ def main() -> int:
         if options.again:
             forget(corpus, options.again)
         if options.what == "run":
-            run(corpus, options.limit, options.jobs)
+            number, _, count = options.part.partition("/")
+            run(corpus, options.limit, options.jobs, (int(number), int(count)))
         elif options.what == "list":
             for fix in fixes(corpus):
                 print(" ".join([fix.source, *fix.headers]))
