@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from toy_kernel import Toy, ToyPair, run
 
-from klpkit.elf import ElfFile
+from klpkit.elf import ElfFile, ElfObject, ObjSection
 from klpkit.errors import RefusedError
+from klpkit.livepatch.klprela import KlpReference, write_klp_relocations
 from klpkit.livepatch.model import Kind, Reference
 from klpkit.livepatch.planning import Plan, plan_module
 from klpkit.target import Export
@@ -121,3 +122,54 @@ def test_a_module_that_is_not_there_is_refused(toy: Toy) -> None:
     with pytest.raises(RefusedError) as caught:
         toy.plan(toy.pair(text.format(1), text.format(2), owner="fs/absent"))
     assert caught.value.slug in ("no-modules", "no-such-module")
+
+
+TRACED = """
+extern int exported(int);
+struct tracepoint {{ const char *name; long key[2]; }};
+struct tracepoint __tracepoint_toy;
+long other_key[2];
+static inline __attribute__((always_inline)) int enabled(void)
+{{
+    asm goto("1: jmp %l[yes]\\n.pushsection __jump_table,\\"aw\\"\\n.balign 8\\n.long 1b - .\\n"
+             ".long %l[yes] - .\\n.quad {key} + 2 - .\\n.popsection" : : : : yes);
+    return 0;
+yes:
+    return 1;
+}}
+int f(int x) {{ if (enabled()) exported(x + 7); return x + {number}; }}
+int keep(void) {{ return __tracepoint_toy.key[0] + other_key[0]; }}
+"""
+
+
+def traced(toy: Toy, key: str) -> Plan:
+    sides = [TRACED.format(key=key, number=number) for number in (1, 2)]
+    return plan(toy, toy.pair(*sides, owner="toy_mod"))
+
+
+def count_nops(section: ObjSection) -> int:
+    return sum(bytes(section.data).count(nop) for nop in (b"\x66\x90", b"\x0f\x1f\x44\x00\x00"))
+
+
+def test_a_modules_tracepoint_is_silent_in_patched_code(toy: Toy) -> None:
+    """With the entry gone nothing would make the compiled jump a no-op: the probe would run always."""
+    made = traced(toy, "__tracepoint_toy+8")
+    (model,) = made.carved
+    assert not any(section.name == "__jump_table" for section in model.sections)
+    code = next(section for section in model.sections if section.name == ".text.f")
+    compiled = ElfObject.read(toy.work / "patched" / "unit.o")
+    before = next(section for section in compiled.sections if section.name == ".text.f")
+    assert count_nops(code) == count_nops(before) + 1
+    assert [(warned.slug, warned.symbol) for warned in made.warnings] == [("silent-tracepoint", "f")]
+
+
+def test_another_key_of_a_module_is_left_to_be_refused(toy: Toy) -> None:
+    made = traced(toy, "other_key")
+    (model,) = made.carved
+    assert any(section.name == "__jump_table" for section in model.sections)
+    assert reference(made, "other_key").patched_object == "toy_mod"
+    wanted = [KlpReference(r.symbol, r.patched_object, r.object, r.name, r.sympos)
+              for r in made.kernel.references.values() if r.name == "other_key"]  # fmt: skip
+    with pytest.raises(RefusedError) as caught:
+        write_klp_relocations(model, wanted)
+    assert caught.value.slug == "module-key"

@@ -19,6 +19,7 @@ from klpkit.errors import RefusedError
 from klpkit.livepatch.discards import add_discards
 from klpkit.livepatch.kernelsymbols import Found, KernelSymbols
 from klpkit.livepatch.selection import Selection
+from klpkit.livepatch.tracepoints import Silent, idle_code
 from klpkit.livepatch.unit import Field, Unit, lead_of, outside
 
 _DATA_KINDS = (Role.DATA, Role.RODATA)
@@ -55,12 +56,15 @@ class _Carving:
         self.moved: dict[int, int] = {}
         self.symbols: dict[int, ObjSymbol] = {}
         self.undefined: dict[str, ObjSymbol] = {}
+        self.dead_fields: set[int] = set()
 
     def run(self) -> ElfObject:
         taken = sorted(self.selection.taken)
         for entity in taken:
             self._place(entity)
         self._make_symbols()
+        for silent in self.selection.silent:
+            self._silence(silent)
         for entity in taken:
             self._connect(entity)
         add_discards(self.graph, self.moved_place, self.out)
@@ -132,6 +136,17 @@ class _Carving:
         elif self.graph.entities.role[entity] in _DATA_KINDS and self.unit.partner(entity) < 0:
             made.bind = bind
 
+    def _silence(self, silent: Silent) -> None:
+        """Make a no-op of the jump of a tracepoint that can't be followed."""
+        if not silent.idle:
+            return
+        entities = self.graph.entities
+        section = self.sections[int(entities.section[silent.function])]
+        nop = idle_code(self.graph.bytes_of(silent.function), silent)
+        at = self.moved[silent.function] + silent.offset
+        section.data = bytes(section.data[:at]) + nop + bytes(section.data[at + len(nop) :])
+        self.dead_fields.add(int(entities.start[silent.function]) + silent.offset + 1)
+
     # -- references --------------------------------------------------------------------------------------------
 
     def _connect(self, entity: int) -> None:
@@ -141,6 +156,8 @@ class _Carving:
         section = self.sections[int(graph.entities.section[entity])]
         for row in range(len(references.owner))[graph.references_of(entity)]:
             at, target = int(references.at[row]), int(references.target[row])
+            if start + at in self.dead_fields:
+                continue
             if int(references.type[row]) >= BRANCH:
                 entry = self._resolved_branch(entity, at, row, section)
             else:

@@ -21,7 +21,14 @@ _LOOP_QUESTIONS = frozenset(
 
 def hazards(selection: Selection) -> list[Warned]:
     """What is to be told about what one unit changes."""
-    return [*_loops(selection.unit), *_new_state(selection)]
+    return [*_loops(selection.unit), *_new_state(selection), *_silent(selection)]
+
+
+def _silent(selection: Selection) -> Iterator[Warned]:
+    graph = selection.unit.graph
+    for name, function in sorted({(each.key, graph.names[each.function]) for each in selection.silent}):
+        tracepoint = name.removeprefix("__tracepoint_")
+        yield Warned("silent-tracepoint", function, f"the module's tracepoint {tracepoint} does not fire in it")
 
 
 def _loops(unit: Unit) -> Iterator[Warned]:

@@ -17,6 +17,7 @@ from klpkit.livepatch.kernelsymbols import KernelSymbols
 from klpkit.livepatch.model import PairLike, PatchedFunction, PatchedObject, Warned
 from klpkit.livepatch.names import new_names
 from klpkit.livepatch.selection import Selection, select
+from klpkit.livepatch.tracepoints import silent_tracepoints
 from klpkit.livepatch.unit import Unit, outside
 from klpkit.target import VMLINUX, Target
 
@@ -67,7 +68,7 @@ def plan_module(pairs: Sequence[PairLike], target: Target) -> Plan:
         )
     _refuse_moved(units)
     kernel = KernelSymbols(target)
-    selections = select_together(units)
+    selections = select_together(units, target)
     names = new_names(selections)
     elsewhere = frozenset(_defined(selections))
     carved = [carve(s, kernel, n, elsewhere) for s, n in zip(selections, names, strict=True)]
@@ -78,12 +79,13 @@ def plan_module(pairs: Sequence[PairLike], target: Target) -> Plan:
     return plan
 
 
-def select_together(units: Sequence[Unit]) -> list[Selection]:
+def select_together(units: Sequence[Unit], target: Target) -> list[Selection]:
     """The selections of all units; what one refers to and another brings along new is taken there."""
     providers = {unit.graph.names[entity]: (unit, entity) for unit in units for entity in _new_globals(unit)}
     wanted: dict[int, set[int]] = {id(unit): set() for unit in units}
+    silent = {id(unit): silent_tracepoints(unit, target) for unit in units}
     while True:
-        selections = [select(unit, wanted[id(unit)]) for unit in units]
+        selections = [select(unit, wanted[id(unit)], silent[id(unit)]) for unit in units]
         more = False
         for selection in selections:
             for entity in selection.kernel:

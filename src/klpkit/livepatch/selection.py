@@ -18,6 +18,7 @@ from klpkit.diff.names import declared
 from klpkit.elf.special import Role
 from klpkit.errors import RefusedError
 from klpkit.livepatch.callbacks import callback_sections
+from klpkit.livepatch.tracepoints import Silent
 from klpkit.livepatch.unit import Unit
 
 # Constants that a compiler or a macro makes for one place in the source: nobody compares their addresses.
@@ -36,11 +37,15 @@ class Fate(Enum):
 
 @dataclass(slots=True)
 class Selection:
-    """The entities of `unit` that go into the module, and those of the kernel that they refer to."""
+    """The entities of `unit` that go into the module, and those of the kernel that they refer to.
+
+    `silent` are the jump labels of taken code that are left out.
+    """
 
     unit: Unit
     taken: set[int] = field(default_factory=set)
     kernel: set[int] = field(default_factory=set)
+    silent: tuple[Silent, ...] = ()
 
     @property
     def functions(self) -> list[int]:
@@ -49,21 +54,23 @@ class Selection:
         return sorted(e for e in self.taken if e in unit.changed or e in unit.new)
 
 
-def select(unit: Unit, more: Iterable[int] = ()) -> Selection:
-    """The closure from the changed functions, the callbacks, and `more`."""
+def select(unit: Unit, more: Iterable[int] = (), silent: Iterable[Silent] = ()) -> Selection:
+    """The closure from the changed functions, the callbacks, and `more`; without the entries of `silent`."""
     selection = Selection(unit)
+    left_out = {each.entry: each for each in silent}
     queue = [*sorted(unit.changed), *callback_sections(unit.graph), *more]
     while queue:
         entity = queue.pop()
         if entity in selection.taken:
             continue
         selection.taken.add(entity)
-        queue += _company(unit, entity)
+        queue += [each for each in _company(unit, entity) if each not in left_out]
         for target in _targets(unit.graph, entity):
             if fate(unit, target) is Fate.TAKE:
                 queue.append(_head(unit, target))
             else:
                 selection.kernel.add(target)
+    selection.silent = tuple(each for each in left_out.values() if each.function in selection.taken)
     return selection
 
 
