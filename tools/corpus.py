@@ -245,6 +245,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("old", help="Debian's version whose kernel is patched")
     parser.add_argument("new", help="Debian's version that has the fixes")
     parser.add_argument("--limit", type=int, help="run: at most so many fixes")
+    parser.add_argument("--part", default="1/1", metavar="K/N", help="run: the K-th of N parts, each by itself")
     parser.add_argument("--jobs", type=int, default=programs.default_jobs(), help="compilations at once")
     parser.add_argument(
         "--again", metavar="REASON", help="run: forget results with this reason, `failed` for all such"
