@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from klpkit.build.command import TranslationUnit
+from klpkit.programs import Completed, ProgramFailedError
 from klpkit.proof import Proof, Verdict, open_unit, prove
-from klpkit.proof.decisions import Decisions, difference, source_name
+from klpkit.proof.decisions import Decisions, difference, read_decisions, source_name
 from klpkit.proof.hiders import HIDERS
 from klpkit.proof.text import source_functions
+from klpkit.proof.unit import ProofUnit
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc-12") is None, reason="gcc-12 is not installed")
 
@@ -147,3 +149,42 @@ def test_pins_are_redeclarations_behind_the_text() -> None:
         "extern __typeof__(f) f __attribute__((noipa));",
         "extern __typeof__(g) g __attribute__((noinline));",
     ]
+
+
+def test_a_body_inlined_later_is_not_in_earlier_copies(tmp_path: Path) -> None:
+    node = "{0};{1};a.c;1;1".format
+    rows = [("middle", "user"), ("body", "middle"), ("other", "body"), ("body", "last")]
+    numbers = {name: number for number, name in enumerate(sorted({name for row in rows for name in row}))}
+    dump = tmp_path / "a.c.000i.ipa-clones"
+    lines = (f"Callgraph clone;{node(a, numbers[a])};{node(b, numbers[b])};inlining to\n" for a, b in rows)
+    dump.write_text("".join(lines))
+    found = read_decisions(dump)
+    assert found.holders("body") == {"middle", "last"}
+    assert found.holders("other") == {"body", "last"}
+
+
+@needs_gcc
+@pytest.mark.parametrize(
+    ("status", "stderr"),
+    [
+        (-9, b""),
+        (1, b"gcc: fatal error: Killed signal terminated program cc1\n"),
+        (4, b"internal compiler error: x"),
+    ],
+)
+def test_a_compiler_that_dies_has_not_answered_and_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, stderr: bytes
+) -> None:
+    path = tmp_path / "program.c"
+    path.write_text(GROWING.replace("INLINE", ""))
+    words = ("-O2", "-c", "-o", "program.o", str(path))
+    unit = open_unit(TranslationUnit(tmp_path / "program.o", path, tmp_path, ("gcc-12",), words))
+
+    def dies(*_: object, **__: object) -> None:
+        raise ProgramFailedError(Completed(("gcc-12",), status, b"", stderr), "died")
+
+    _ = unit.baseline
+    monkeypatch.setattr(ProofUnit, "hiding", dies)
+    with pytest.raises(ProgramFailedError):
+        prove(unit, "body")
+    assert unit.load("body") is None

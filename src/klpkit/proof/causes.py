@@ -17,6 +17,7 @@ from klpkit.compilers.passes import Pass
 from klpkit.compilers.probe import identify
 from klpkit.programs import ProgramFailedError
 from klpkit.proof.changes import changes
+from klpkit.proof.refusals import complaint
 from klpkit.proof.unit import ProofUnit
 
 # In the order in which they are tried: the likely ones first.
@@ -97,7 +98,8 @@ def _differing(unit: ProofUnit, name: str, flags: tuple[str, ...], folder: Path)
     try:
         first = unit.plain(flags)
         second = unit.hiding(name, Path(tempfile.mkdtemp(dir=folder)), flags=flags)
-    except ProgramFailedError:
+    except ProgramFailedError as error:
+        complaint(error)
         return set(unit.symbols)
     table = first.elf.symbols
     there = {table.names[row] for row in table.defined_functions.tolist()}

@@ -6,7 +6,8 @@ and a coarse comparison errs on the safe side (a change that it can't explain co
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +29,21 @@ def source_name(symbol: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """`inlined` counts (body, into) pairs, `clones` (function, cause) pairs; `names` are all functions named."""
+    """`inlined` counts (body, into) pairs, `clones` (function, cause) pairs; `names` are all functions named.
+
+    `held` maps functions to the bodies in them where the record's order tells; a body that went into a function
+    after that one was itself inlined elsewhere is in the one place only.
+    """
 
     inlined: Counter[tuple[str, str]]
     clones: Counter[tuple[str, str]]
     names: frozenset[str]
+    held: Mapping[str, frozenset[str]] | None = None
 
     def holders(self, name: str) -> frozenset[str]:
         """The functions that the body of `name` went into, however far; clones count as their function."""
+        if self.held is not None:
+            return frozenset(user for user, bodies in self.held.items() if name in bodies and user != name)
         into: dict[str, set[str]] = {}
         for body, user in self.inlined:
             into.setdefault(body, set()).add(user)
@@ -57,6 +65,7 @@ def read_decisions(path: Path) -> Decisions:
     inlined: Counter[tuple[str, str]] = Counter()
     clones: Counter[tuple[str, str]] = Counter()
     names: set[str] = set()
+    inside: dict[str, set[str]] = defaultdict(set)
     for body, user, word in read_dump(str(path)).clones:
         cause, _ = cause_of(word, body[0], user[0])
         pair = source_name(body[0]), source_name(user[0])
@@ -65,7 +74,12 @@ def read_decisions(path: Path) -> Decisions:
             inlined[pair] += 1
         elif cause != "same-function":
             clones[pair[0], cause] += 1
-    return Decisions(inlined, clones, frozenset(names))
+        inside[user[0]] |= inside[body[0]] | ({pair[0]} if cause == "inline" else set())
+    held: dict[str, frozenset[str]] = {}
+    for symbol, bodies in inside.items():
+        name = source_name(symbol)
+        held[name] = held.get(name, frozenset()) | bodies
+    return Decisions(inlined, clones, frozenset(names), held)
 
 
 def read_inlining(path: Path) -> Decisions:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from klpkit.errors import KlpkitError
 from klpkit.programs import ProgramFailedError, parallel
 from klpkit.proof.assuming import assumption
 from klpkit.proof.builds import Build
@@ -20,6 +19,7 @@ from klpkit.proof.changes import Change, Changes, changes
 from klpkit.proof.decisions import Difference, difference, source_name
 from klpkit.proof.hiding import HidingError, Pins
 from klpkit.proof.model import Method, Proof, Use, Verdict
+from klpkit.proof.refusals import complaint
 from klpkit.proof.text import SourceFunction
 from klpkit.proof.unit import ProofUnit
 
@@ -94,8 +94,10 @@ class _Proving:
             return self._by_definition("")
         try:
             first = self._trial({})
-        except (ProgramFailedError, HidingError) as error:
-            return self._unhidable(_compiler_says(error))
+        except ProgramFailedError as error:
+            return self._unhidable(complaint(error))
+        except HidingError as error:
+            return self._unhidable(error.message)
         if first.build.decisions.uses_body(function.symbol):
             return self._unhidable("its body was still inlined or cloned with the attribute on it")
         self._pinned_trials()
@@ -123,7 +125,8 @@ class _Proving:
                 return
             try:
                 self._trial(wanted)
-            except ProgramFailedError:
+            except ProgramFailedError as error:
+                complaint(error)
                 return
             pins = wanted
 
@@ -259,9 +262,3 @@ def _clone_cause(symbol: str) -> str:
     from klpkit.records.suffixes import ancestry
 
     return next((cause for _, cause in ancestry(symbol)), "clone")
-
-
-def _compiler_says(error: KlpkitError) -> str:
-    """The first complaint of a failed compilation."""
-    lines = str(error).splitlines()
-    return next((line.partition("error: ")[2] for line in lines if "error: " in line), lines[0])
