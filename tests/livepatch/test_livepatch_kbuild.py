@@ -109,3 +109,10 @@ def test_module_names_are_the_kernels(name: str, wanted: str) -> None:
 def test_names_that_no_module_can_have_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="no name for a module"):
         module_name(name)
+
+
+def test_code_behind_a_jump_that_was_taken_out_may_be_unreachable() -> None:
+    text = "toy.o: warning: objtool: klpp_f+0x15f: unreachable instruction\n"
+    assert kbuild.objtool_complaints(text, {"klpp_f"}) == []
+    assert kbuild.objtool_complaints(text.replace("klpp_f+", "klpp_f.cold+"), {"klpp_f"}) == []
+    assert len(kbuild.objtool_complaints(text, {"klpp_g"})) == 1

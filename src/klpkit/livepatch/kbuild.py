@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from klpkit import programs
@@ -32,11 +32,13 @@ _STRANGE = re.compile(
 )
 
 
-def link_module(name: str, glue: str, objects: Sequence[ElfObject], headers: Path, work: Path) -> Path:
+def link_module(
+    name: str, glue: str, objects: Sequence[ElfObject], headers: Path, work: Path, cut: Collection[str] = ()
+) -> Path:
     """Have the Kbuild of `headers` make the module `name` in the empty folder `work`.
 
     Returns the module's file.  `ProgramFailedError` where that fails; `RefusedError` where objtool says that it
-    can't follow our code.
+    can't follow our code.  `cut` are functions in which a part is never reached, because its jump was taken out.
     """
     if not (headers / "Makefile").is_file():
         raise UserError(f"{headers}: no Makefile", hint="name the kernel's header package or build tree")
@@ -46,7 +48,7 @@ def link_module(name: str, glue: str, objects: Sequence[ElfObject], headers: Pat
         raise EnvironmentLackError(f"{work}: {error.strerror}", hint="make room, or set TMPDIR") from error
     done = _make(headers, work)
     text = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
-    _refuse_objtool(text)
+    _refuse_objtool(text, cut)
     return work / f"{name}.ko"
 
 
@@ -77,6 +79,7 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 # What objtool says of code that it can't follow; the module would have no unwind data for it.
 _OBJTOOL = re.compile(r"^.*: (?:warning|error): objtool: (.*)$", re.MULTILINE)
+_DEAD = re.compile(r"(\S+?)(?:\.cold)?\+0x[0-9a-f]+: unreachable instruction")
 _HARMLESS = re.compile(
     # The glue names functions that no one calls indirectly: live patching returns to them.  A symbol under a klp
     # name hides that the function may be called with user access open.
@@ -84,13 +87,17 @@ _HARMLESS = re.compile(
 )
 
 
-def objtool_complaints(text: str) -> list[str]:
-    """What objtool found wrong, but for what our own names of symbols cause."""
-    return [line for line in _OBJTOOL.findall(text) if not _HARMLESS.search(line)]
+def objtool_complaints(text: str, cut: Collection[str] = ()) -> list[str]:
+    """What objtool found wrong, but for what our own names of symbols and jumps taken out cause."""
+    return [
+        line
+        for line in _OBJTOOL.findall(text)
+        if not _HARMLESS.search(line) and not ((dead := _DEAD.match(line)) and dead[1] in cut)
+    ]
 
 
-def _refuse_objtool(text: str) -> None:
-    complaints = objtool_complaints(text)
+def _refuse_objtool(text: str, cut: Collection[str]) -> None:
+    complaints = objtool_complaints(text, cut)
     if complaints:
         raise RefusedError(
             "objtool-complaint",

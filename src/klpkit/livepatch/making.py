@@ -46,7 +46,7 @@ def make_module(
 def _built(plan: Plan, name: str, headers: Path, out: Path, work: Path, replace: bool) -> LivePatch:
     glue = glue_source(Glue(plan.objects, sorted(plan.kernel.namespaces), plan.states, replace))
     _show_callbacks(plan)
-    module = ElfObject.read(link_module(name, glue, plan.carved, headers, work))
+    module = ElfObject.read(link_module(name, glue, plan.carved, headers, work, plan.cut()))
     references = tuple(plan.kernel.references.values())
     klp = [reference for reference in references if reference.kind is Kind.KLP]
     write_klp_relocations(

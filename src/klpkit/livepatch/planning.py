@@ -35,6 +35,11 @@ class Plan:
     states: list[tuple[int, int]] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
 
+    def cut(self) -> set[str]:
+        """The new symbols of functions in which a tracepoint's jump was taken out."""
+        pairs = zip(self.selections, self.names, strict=True)
+        return {names[s.unit.function_of(each.function)] for s, names in pairs for each in s.silent}
+
     def new(self) -> tuple[tuple[str, str, int], ...]:
         """What comes along that the kernel does not have: (name, sort, bytes)."""
         found = []
