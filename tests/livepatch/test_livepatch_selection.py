@@ -341,6 +341,11 @@ def test_a_function_whose_landing_pad_is_gone_is_not_pointed_to(toy: Toy) -> Non
     with pytest.raises(RefusedError) as caught:
         plan_module([pair], target)
     assert caught.value.slug == "sealed-function"
+    # One that was never called indirectly has no landing pad that could be taken away.
+    target.vmlinux.__dict__["sealed"] = frozenset({target.vmlinux.address("exported")})
+    with pytest.raises(RefusedError) as caught:
+        plan_module([pair], target)
+    assert caught.value.slug == "sealed-function"
     called = toy.pair(text.format(""), text.format("x++;"))
     assert plan_module([called], target).objects[0].functions[0].name == "f"
 

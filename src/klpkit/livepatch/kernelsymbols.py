@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from klpkit.elf import constants as c
+from klpkit.elf.arch import architecture
 from klpkit.errors import RefusedError
 from klpkit.livepatch.locate import Locator, the_global
 from klpkit.livepatch.model import Kind, Reference
@@ -136,14 +137,23 @@ class KernelSymbols:
         self.references[reference.symbol] = replace(known, users=users)
 
     def sealed(self, found: Found) -> bool:
-        """Whether the running kernel has taken the landing pad of the function away (IBT)."""
-        symbol = found.symbol
-        if symbol is None:
+        """Whether an indirect call faults with IBT: the landing pad was taken away, or was never there."""
+        symbol, vmlinux = found.symbol, self.target.vmlinux
+        if symbol is None or not symbol.function or not isinstance(vmlinux, Vmlinux) or not vmlinux.sealed:
             return False
         holder = self.target.object(found.reference.object)
         if isinstance(holder, Vmlinux):
-            return symbol.address in holder.sealed
-        return isinstance(holder, Module) and (symbol.section, symbol.address) in holder.sealed
+            return symbol.address in holder.sealed or not self._has_pad(holder, symbol)
+        return isinstance(holder, Module) and (
+            (symbol.section, symbol.address) in holder.sealed or not self._has_pad(holder, symbol)
+        )
+
+    def _has_pad(self, holder: Vmlinux | Module, symbol: TargetSymbol) -> bool:
+        """Whether the shipped function begins with a landing pad; an architecture without any needs none."""
+        elf = holder.elf
+        facts = architecture(elf.machine, elf.byte_order) if elf is not None else None
+        pads = facts.landing_pads if facts else ()
+        return not pads or any(holder.code(symbol, len(pad)) == pad for pad in pads)
 
 
 def _object(module: str) -> str:
