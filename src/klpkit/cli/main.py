@@ -23,6 +23,7 @@ COMMANDS = {
     "fidelity": "Say whether recompiled units equal the code of a shipped kernel.",
     "extract": "Copy functions into a small C file, the draft of a hand-made live patch.",
     "impact": "List the functions that must be patched with a function.",
+    "study": "Say what each level of optimisation between functions costs and saves.",
     "symbols": "List a kernel's symbols for klpkit convert, or look some up.",
 }
 
