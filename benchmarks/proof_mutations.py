@@ -1,0 +1,324 @@
+"""Change bodies and see that every other function whose code changes was in the proven list.
+
+    python benchmarks/proof_mutations.py [--count 8] [--seed 1] [--build DIR --source DIR] [TU...]
+
+Functions are chosen by the seed from those of the TUs (default: kernel/signal.c of Debian's stock kernel).  Each
+gets one change of its body: another constant, a branch the other way round, one more store, another argument in a
+call.  Every *other* function whose code is then different must be in the list, or be shown to be right as it was:
+
+- new-use: its code is the same in the original, in the original with the body hidden, and in the mutant with the
+  body hidden: only the mutant's body let the compiler do something new;
+- new-fact: it takes for granted in the mutant what its callers pass, and did not in the original;
+- inlining: other functions went into it, or it into others, than before, and neither is the changed one.
+
+Prints recall (of the functions that changed and relied on the body, those that are in the list) and precision (of
+the list, those that one change changed).  Results are kept below the cache; a run goes on where it stopped.  Ends
+with 1 if a change is left unexplained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from klpkit.build.tree import BuildTree, open_tree
+from klpkit.cachedir import atomic_write
+from klpkit.programs import ProgramFailedError, parallel
+from klpkit.proof import ProofUnit, open_unit, prove, together
+from klpkit.proof.builds import Build, compile_text
+from klpkit.proof.changes import changes
+from klpkit.proof.decisions import difference, source_name
+from klpkit.proof.hiders import without_checks
+from klpkit.proof.text import SourceFunction
+
+TRIES = 12
+"""Changes of one function that are tried until one compiles to other code."""
+
+STORE = "klpkit_mutant"
+_NUMBER = re.compile(r"(?<![\w.\"'])(0[xX][0-9a-fA-F]+|\d+)(?=[uUlL]*\b(?![.\w]))")
+_UNSAFE = re.compile(r"\b(case|asm|__asm__|__asm|sizeof|_Static_assert|__builtin_\w+|__attribute__)\b")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed text: `kind` of change and the line of the body that it is in."""
+
+    kind: str
+    line: str
+    text: str
+
+
+@dataclass
+class Result:
+    """What one mutant showed; `others` maps functions that changed to how that is explained."""
+
+    function: str
+    kind: str = ""
+    line: str = ""
+    listed: list[str] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+
+    def count(self, how: str) -> int:
+        return sum(value == how for value in self.others.values())
+
+
+# --- changes of a body ---------------------------------------------------------------------------------------
+
+
+def mutants(unit: ProofUnit, function: SourceFunction, chance: random.Random) -> Iterator[Mutant]:
+    """Changes of the function's body, kinds in turn."""
+    lines = unit.text.splitlines(keepends=True)
+    head, tail = "".join(lines[: function.first - 1]), "".join(lines[function.last :])
+    source = "".join(lines[function.first - 1 : function.last])
+    start = _body(source)
+    if start is None:
+        return
+    kinds = list(MAKERS)
+    chance.shuffle(kinds)
+    for _ in range(TRIES):
+        kind = kinds[0]
+        kinds = [*kinds[1:], kind]
+        made = MAKERS[kind](source, start, unit, chance)
+        if made is not None:
+            at, changed = made
+            line = source[source.rfind("\n", 0, at) + 1 : at + 60].strip().partition("\n")[0]
+            extra = f"extern int {STORE};\n" if kind == "store" else ""
+            yield Mutant(kind, line[:100], extra + head + changed + tail)
+
+
+def _body(source: str) -> int | None:
+    """Where the body begins: behind its opening brace."""
+    depth = 0
+    for at, letter in enumerate(source):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "{" and depth == 0:
+            return at + 1
+    return None
+
+
+Made = tuple[int, str] | None
+
+
+def _constant(source: str, start: int, _: ProofUnit, chance: random.Random) -> Made:
+    places = [m for m in _NUMBER.finditer(source, start) if not _UNSAFE.search(_statement(source, m.start()))]
+    if not places:
+        return None
+    found = chance.choice(places)
+    return found.start(), f"{source[: found.start()]}({found[0]} + 1){source[found.end() :]}"
+
+
+def _statement(source: str, at: int) -> str:
+    """What stands before `at` in its statement."""
+    return source[max(source.rfind(mark, 0, at) for mark in ";{}") + 1 : at]
+
+
+def _branch(source: str, start: int, _: ProofUnit, chance: random.Random) -> Made:
+    places = [m for m in re.finditer(r"\b(?:if|while)\s*\(", source) if m.start() >= start]
+    if not places:
+        return None
+    found = chance.choice(places)
+    end = _closing(source, found.end() - 1)
+    if end is None:
+        return None
+    return found.start(), f"{source[: found.end()]}!({source[found.end() : end]}){source[end:]}"
+
+
+def _closing(source: str, at: int) -> int | None:
+    """The parenthesis that closes the one at `at`."""
+    depth = 0
+    for place in range(at, len(source)):
+        depth += (source[place] == "(") - (source[place] == ")")
+        if depth == 0:
+            return place
+    return None
+
+
+def _store(source: str, start: int, _: ProofUnit, chance: random.Random) -> Made:
+    return start, f"{source[:start]} {STORE} = {chance.randrange(1, 100)}; {source[start:]}"
+
+
+def _argument(source: str, start: int, unit: ProofUnit, chance: random.Random) -> Made:
+    calls = [m for m in re.finditer(r"\b(\w+)\s*\(", source) if m.start() >= start and m[1] in unit.functions]
+    if not calls:
+        return None
+    found = chance.choice(calls)
+    end = _closing(source, found.end() - 1)
+    if end is None or not source[found.end() : end].strip():
+        return None
+    depth, starts = 0, [found.end()]
+    for place in range(found.end(), end):
+        depth += (source[place] in "([{") - (source[place] in ")]}")
+        if source[place] == "," and depth == 0:
+            starts.append(place + 1)
+    ends = [*(at - 1 for at in starts[1:]), end]
+    first, last = chance.choice(list(zip(starts, ends, strict=True)))
+    return first, f"{source[:first]} ({source[first:last]}) + 1{source[last:]}"
+
+
+MAKERS: dict[str, Callable[[str, int, ProofUnit, random.Random], Made]] = {
+    "constant": _constant, "branch": _branch, "store": _store, "argument": _argument,
+}  # fmt: skip
+
+
+# --- one function --------------------------------------------------------------------------------------------
+
+
+def result_of(unit: ProofUnit, name: str, seed: int) -> Result:
+    """What one mutant of the function `name` shows; kept in the cache of the unit."""
+    path = unit.folder / "mutations" / f"{name}-{seed}.json"
+    if path.exists():
+        return Result(**json.loads(path.read_text()))
+    with tempfile.TemporaryDirectory(prefix="klpkit-mutations-") as folder:
+        found = _tried(unit, unit.functions[name], random.Random(f"{seed} {name}"), Path(folder))
+    path.parent.mkdir(exist_ok=True)
+    with atomic_write(path) as stream:
+        stream.write(json.dumps(asdict(found)))
+    return found
+
+
+def _tried(unit: ProofUnit, function: SourceFunction, chance: random.Random, folder: Path) -> Result:
+    for number, mutant in enumerate(mutants(unit, function, chance)):
+        try:
+            build = _compiled(unit, mutant.text, folder / str(number))
+        except ProgramFailedError:
+            continue
+        found = changes(unit.baseline.object, build.object, function.symbol).by_symbol
+        if found:
+            return _judged(unit, function, mutant, build, set(found), folder)
+    return Result(function.name)
+
+
+def _compiled(unit: ProofUnit, text: str, folder: Path, hidden: str = "") -> Build:
+    folder.mkdir()
+    subject = unit.hider.lowered(unit.unit, without_checks(text), folder)
+    if hidden:
+        function = unit.functions[hidden]
+        spelled = function.symbol if unit.hider.by_symbol else hidden
+        subject = unit.hider.hidden(subject, (spelled, *function.aliases), {})
+    return compile_text(unit.unit, subject, folder, unit.hider)
+
+
+def _judged(
+    unit: ProofUnit, function: SourceFunction, mutant: Mutant, build: Build, changed: set[str], folder: Path
+) -> Result:
+    answer = together(unit, [function.name], causes=False, jobs=1)
+    listed = {item.symbol for item in answer.impacted if item.via and item.has_code}
+    result = Result(function.name, mutant.kind, mutant.line, sorted(listed))
+    others = {symbol for symbol in changed if source_name(symbol) != function.symbol}
+    result.others = dict.fromkeys(others & listed, "listed")
+    if rest := others - listed:
+        result.others |= _explained(unit, function, mutant, build, rest, folder)
+    return result
+
+
+def _explained(
+    unit: ProofUnit, function: SourceFunction, mutant: Mutant, build: Build, rest: set[str], folder: Path
+) -> dict[str, str]:
+    """Why each of `rest` changed without being in the list."""
+    try:
+        first = unit.hiding(function.name, folder / "first")
+        second = _compiled(unit, mutant.text, folder / "second", hidden=function.name)
+    except ProgramFailedError:
+        return dict.fromkeys(rest, "unexplained")
+    by_hiding = changes(unit.baseline.object, first.object, function.symbol).by_symbol
+    still = changes(first.object, second.object, function.symbol).by_symbol
+    places = difference(unit.baseline.decisions, build.decisions, function.symbol).places
+    found = {}
+    for symbol in rest:
+        name = source_name(symbol)
+        if symbol not in by_hiding and symbol not in still:
+            found[symbol] = "new-use"
+        elif (
+            name in unit.functions
+            and symbol in unit.symbols
+            and not prove(unit, name).assumes
+            and (name in _called(unit, function.name))
+        ):
+            found[symbol] = "new-fact"
+        elif name in places:
+            found[symbol] = "inlining"
+        else:
+            found[symbol] = "unexplained"
+    return found
+
+
+def _called(unit: ProofUnit, name: str) -> set[str]:
+    """The functions that `name` calls, directly or from inside of what has no code of its own."""
+    seen, todo = {name}, [name]
+    while todo:
+        for callee in unit.functions[todo.pop()].mentions:
+            if callee not in seen:
+                seen.add(callee)
+                if unit.functions[callee].symbol not in unit.symbols:
+                    todo.append(callee)
+    return seen - {name}
+
+
+# --- the whole run -------------------------------------------------------------------------------------------
+
+
+def report(results: list[Result], seconds: float) -> int:
+    """Print the figures; the number of unexplained changes."""
+    done = [result for result in results if result.kind]
+    kinds = Counter(result.kind for result in done)
+    hows = Counter(how for result in done for how in result.others.values())
+    for result in results:
+        names = ", ".join(f"{name} ({how})" for name, how in sorted(result.others.items()) if how != "listed")
+        if names:
+            print(f"  {result.function}, {result.kind} at «{result.line}»: {names}")
+    relied = hows["listed"] + hows["unexplained"]
+    entries = sum(len(result.listed) for result in done)
+    print(f"{len(done)} of {len(results)} functions changed: {', '.join(f'{n} {k}' for k, n in kinds.items())}")
+    print(f"other functions whose code changed: {sum(hows.values())}, {dict(hows)}")
+    for word, count in (("recall", relied), ("precision", entries)):
+        print(f"{word:<10}{hows['listed']}/{count} = {hows['listed'] / count if count else 1:.4f}")
+    print(f"{seconds:.0f} s")
+    return hows["unexplained"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("units", nargs="*", default=["kernel/signal.c"], metavar="TU")
+    parser.add_argument("--build", type=Path)
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=None)
+    options = parser.parse_args()
+    started = time.monotonic()
+    tree = _tree(options.build, options.source)
+    subjects: list[tuple[ProofUnit, str]] = []
+    for source in options.units:
+        unit = open_unit(tree.ensure_unit(source), name=str(source))
+        _ = unit.baseline, unit.functions
+        subjects += [(unit, name) for name in unit.own_functions() if not unit.functions[name].always_inline]
+    chance = random.Random(options.seed)
+    chosen = chance.sample(subjects, min(options.count, len(subjects)))
+
+    def done(subject: tuple[ProofUnit, str], result: Result) -> None:
+        print(f"{subject[0].name}:{subject[1]}: {result.kind or 'unchanged'} {result.others}", file=sys.stderr)
+
+    results = parallel(lambda s: result_of(s[0], s[1], options.seed), chosen, jobs=options.jobs, done=done)
+    return 1 if report(results, time.monotonic() - started) else 0
+
+
+def _tree(build: Path | None, source: Path | None) -> BuildTree:
+    if build is not None:
+        return open_tree(build, source=source)
+    tool = Path(__file__).parents[1] / "tools" / "debian_kernel.py"
+    kernel = json.loads(subprocess.run([sys.executable, tool, "stock"], stdout=subprocess.PIPE, check=True).stdout)
+    return open_tree(Path(kernel["build"]), source=Path(kernel["source"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
