@@ -45,7 +45,7 @@ SORTS = ("syscall", "static local", "tracepoint", "jump label", "inlined", "expo
 # The columns on patched functions: what they are called here, and in the results.
 CODE = {
     "code equal": "equal",
-    "equal with bodies": "equal-with-bodies",
+    "equal, function by function": "equal-alone",
     "differs, bodies known": "known",
     "differs": "differs",
     "not compared": "unknown",
@@ -157,9 +157,9 @@ def _unit_rows(
     tree: BuildTree, target: Target, unit: TranslationUnit, source: str, seed: int, done: set[tuple[str, str]]
 ) -> Iterator[dict[str, Any]]:
     start = time.monotonic()
-    with units_evidence(tree, [unit], []) as evidence:
+    with units_evidence(tree, [unit], []) as evidence, tempfile.TemporaryDirectory() as work:
         compiling = time.monotonic() - start
-        extractor = Extractor(tree, evidence, target)
+        extractor = Extractor(tree, evidence, target, Path(work))
         reader = extractor.reader(source)
         code = evidence.code(source)
         assert code is not None
@@ -192,7 +192,8 @@ def _outcome(extractor: Extractor, spec: str) -> dict[str, Any]:
         "functions": len(draft.functions),
         "all_includes": draft.all_includes,
         "code": {
-            each.function: [str(each.sameness), each.sentence, bool(each.known or each.copies)] for each in checked
+            each.function: [str(each.sameness), each.sentence, bool(each.known or each.copies or each.narrowed)]
+            for each in checked
         },
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from klpkit.build.command import TranslationUnit
 from klpkit.build.replays import replay
 from klpkit.elf import ElfFile
-from klpkit.extract.checking import Checked, Checker, Sameness
+from klpkit.extract.checking import Checked, Checker, Sameness, alone
 from klpkit.extract.making import UnitReader
 from klpkit.target.module import Module
 
@@ -30,7 +29,8 @@ int target(int a)
     return helper(a) + small(a) + ++calls;
 }
 __attribute__((noinline)) static int quiet(int a) { return other(a + 1) * 3; }
-int knowing(int *p) { *p = 1; int x = pure(*p + state); return *p + x; }
+int knowing(int *p) { int x = pure(*p + 1); return *p + x; }
+int unaliased(int *p) { int x = state; *p = 1; return x + state; }
 int loud(int a) { return quiet(a) + outside(a); }
 int gone(int a) { return small(a); }
 """
@@ -70,7 +70,9 @@ class Toy:
         subprocess.run(["ld", "-r", "-o", module, self.original], check=True)
         self.target: Any = SimpleNamespace(object=lambda _: Module.read(module))
 
-    def check(self, *functions: str, change: tuple[str, str] = ("", "")) -> dict[str, Checked]:
+    def check(
+        self, *functions: str, change: tuple[str, str] = ("", ""), by_itself: bool = False
+    ) -> dict[str, Checked]:
         """The comparison of a draft that was made after a slip: text of the source exchanged."""
         if change[0]:
             assert change[0] in SOURCE
@@ -79,7 +81,11 @@ class Toy:
         work = self.folder / "work"
         work.mkdir()
         draft = reader.draft(functions, work)
-        return {each.function: each for each in Checker(self.target).check(draft, self.original)}
+        found = Checker(self.target).check(draft, self.original, narrowed={"takes"})
+        if by_itself:
+            self.unit.source.write_text(SOURCE)
+            found = alone(found, draft, reader.alone(draft), reader.original_alone(self.folder / "alone"))
+        return {each.function: each for each in found}
 
 
 @pytest.fixture
@@ -118,13 +124,39 @@ def test_what_only_the_kernel_s_compiler_saw_is_named(toy: Toy) -> None:
     found = toy.check("knowing")["knowing"]
     assert found.sameness is Sameness.DIFFERS
     assert found.known == ("pure",)
-    assert "that can be since the kernel's compiler saw the bodies of pure" in found.sentence
+    assert "that can be since the kernel's compiler saw all there is of pure" in found.sentence
+
+
+def test_a_variable_that_only_the_kernel_s_compiler_knew_whole_is_named(toy: Toy) -> None:
+    found = toy.check("unaliased", by_itself=True)["unaliased"]
+    assert (found.sameness, found.known) == (Sameness.DIFFERS, ("state",))
 
 
 def test_a_function_without_code_of_its_own_is_not_compared(toy: Toy) -> None:
     found = toy.check("small", "target")
     assert found["small"].sameness is Sameness.UNKNOWN
     assert found["target"].sameness is Sameness.EQUAL
+
+
+@pytest.mark.parametrize("function", ["knowing", "small"])
+def test_function_by_function_the_draft_is_the_source(toy: Toy, function: str) -> None:
+    found = toy.check(function, "target", by_itself=True)
+    assert found[function].sameness is Sameness.EQUAL_ALONE
+    assert found[function].sentence.startswith("code as in the source, function by function; the kernel")
+    assert found["target"].sameness is Sameness.EQUAL
+
+
+@pytest.mark.parametrize(
+    "change", [("int x = pure(", "int x = -pure("), ("*p + 1", "*p + 2"), ("return *p", "return -*p")]
+)
+def test_function_by_function_a_slip_shows_too(toy: Toy, change: tuple[str, str]) -> None:
+    found = toy.check("knowing", change=change, by_itself=True)
+    assert found["knowing"].sameness is Sameness.DIFFERS
+
+
+def test_a_function_that_relies_on_its_callers_is_said_to() -> None:
+    found = Checked("takes", Sameness.DIFFERS, 4, "the code differs", narrowed=True)
+    assert found.sentence.endswith("(that can be since the kernel's takes for granted what its callers pass)")
 
 
 def test_without_the_kernel_s_code_nothing_is_said(toy: Toy) -> None:
@@ -138,4 +170,3 @@ def test_the_names_of_the_draft_become_the_kernel_s(toy: Toy) -> None:
     names = {symbol.name for symbol in renamed.symbols}
     assert {"target", "helper"} <= names
     assert not any(name.startswith("klpp_") for name in names)
-    assert replace(Checked("f", Sameness.EQUAL)).sentence == "code as in the kernel"

@@ -183,10 +183,9 @@ def test_a_macro_inside_a_structure_is_copied_once(tmp_path: Path) -> None:
     assert draft(tmp_path, text, "f").text.count("#define FLAG") == 1
 
 
-def test_a_header_s_macro_that_uses_the_patched_function_is_refused(tmp_path: Path) -> None:
-    text = '#include "h.h"\nint f(int a) { return SMALLER(a); }\n'
-    with pytest.raises(RefusedError, match=r"SMALLER uses small.*header-macro"):
-        draft(tmp_path, text, "small", "f")
+def test_a_header_s_macro_uses_the_edited_copy_of_a_header_s_function(tmp_path: Path) -> None:
+    made = draft(tmp_path, '#include "h.h"\nint f(int a) { return SMALLER(a); }\n', "small", "f")
+    assert "#undef SMALLER\n#define SMALLER(a) klpp_small(-(a))\n" in made.text
 
 
 def test_a_static_variable_whose_macro_hides_it_is_refused(tmp_path: Path) -> None:

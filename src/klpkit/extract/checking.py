@@ -7,7 +7,7 @@ difference: the landing pad (ENDBR) that only functions visible to other units h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -17,16 +17,18 @@ from klpkit.diff.load import load
 from klpkit.diff.pool import Pool
 from klpkit.elf import ElfFile, ElfObject
 from klpkit.elf import constants as c
+from klpkit.elf.arch import Relocation
 from klpkit.elf.model import ObjSection, ObjSymbol
 from klpkit.errors import RefusedError
 from klpkit.extract.making import UnitDraft
-from klpkit.target import Target, TargetObject
+from klpkit.target import Target
 from klpkit.target.fidelity import FunctionFidelity, Verdict, fidelity_of
 from klpkit.target.module import Module
 from klpkit.target.original import Original
-from klpkit.target.shipped import Shipped, shipped_code
+from klpkit.target.shipped import InModule, Shipped, Spot, shipped_code
 from klpkit.target.vmlinux import Vmlinux
 
+_BRANCHES = (2, 4)  # psABI x86-64, R_X86_64_PC32 and R_X86_64_PLT32
 _LANDING_PAD = b"\xf3\x0f\x1e\xfa"  # Intel SDM vol. 2, ENDBR64
 
 
@@ -34,8 +36,8 @@ class Sameness(StrEnum):
     """What became of one function's comparison."""
 
     EQUAL = "equal"
-    EQUAL_WITH_BODIES = "equal-with-bodies"
-    """Equal when the compiler sees the bodies of the same source that the kernel's compiler saw."""
+    EQUAL_ALONE = "equal-alone"
+    """Equal to the unit's own where both are compiled so that no function depends on another one's body."""
     DIFFERS = "differs"
     UNKNOWN = "unknown"
     """The kernel has no code of its own for it, or none is at hand."""
@@ -50,23 +52,33 @@ class Checked:
     offset: int = 0
     difference: str = ""
     known: tuple[str, ...] = ()
-    """Functions of the same source whose bodies the kernel's compiler saw and this draft's did not."""
+    """Functions and static variables of which the kernel's compiler saw all there is and this draft's did not."""
     copies: tuple[str, ...] = ()
     """Functions copied along that this one calls, where the kernel's calls another copy."""
+    has_code: bool = True
+    """Whether the kernel has code of its own for it that was compared."""
+    narrowed: bool = False
+    """The kernel's own relies on what all of its callers pass."""
 
     @property
     def sentence(self) -> str:
         """The answer for a person."""
         if self.sameness is Sameness.EQUAL:
             return "code as in the kernel"
-        if self.sameness is Sameness.EQUAL_WITH_BODIES:
-            return f"code as in the kernel when compiled with the bodies of {', '.join(self.known + self.copies)}"
         if self.sameness is Sameness.UNKNOWN:
             return f"code not compared: {self.difference}"
-        reasons = [f"the kernel's compiler saw the bodies of {', '.join(self.known)}"] * bool(self.known)
+        differs = f"differs at +{self.offset:#x}: {self.difference}{self._why}"
+        if self.sameness is Sameness.EQUAL_ALONE:
+            kernel = f"the kernel's {differs}" if self.has_code else self.difference
+            return f"code as in the source, function by function; {kernel}"
+        return f"code {differs}"
+
+    @property
+    def _why(self) -> str:
+        reasons = [f"the kernel's compiler saw all there is of {', '.join(self.known)}"] * bool(self.known)
         reasons += [f"it calls copies of {', '.join(self.copies)}"] * bool(self.copies)
-        why = f" (that can be since {'; '.join(reasons)})" if reasons else ""
-        return f"code differs at +{self.offset:#x}: {self.difference}{why}"
+        reasons += ["the kernel's takes for granted what its callers pass"] * self.narrowed
+        return f" (that can be since {'; '.join(reasons)})" if reasons else ""
 
 
 class Checker:
@@ -76,27 +88,42 @@ class Checker:
         self._target = target
         self._shipped: dict[str, Shipped] = {}
 
-    def check(self, draft: UnitDraft, original: Path) -> tuple[Checked, ...]:
-        """Every patched function of `draft`, whose unit compiles to the object `original`."""
+    def check(self, draft: UnitDraft, original: Path, narrowed: Container[str] = ()) -> tuple[Checked, ...]:
+        """Every patched function of `draft`, whose unit compiles to the object `original`.
+
+        `narrowed` are functions of which the compiler says that they rely on their callers.
+        """
         there = self._target.object(draft.home)
-        if not _has_code(there):
+        if not isinstance(there, Module) and not (isinstance(there, Vmlinux) and there.has_code):
             why = "no code of the kernel is at hand"
             return tuple(Checked(name, Sameness.UNKNOWN, difference=why) for name in draft.functions)
-        renamed = draft.object.with_name(f"{draft.object.stem}-as-shipped.o")
-        unit = _Unit(ElfFile.open(original))
-        _with_kernel_names(draft, unit).write(renamed)
-        shipped = self._shipped.setdefault(draft.home, shipped_code(there))  # type: ignore[arg-type]
-        try:
-            found = fidelity_of(Original.open(renamed), shipped, source=str(draft.unit.source), owner=draft.home)
-        except RefusedError as error:
-            return tuple(Checked(name, Sameness.UNKNOWN, difference=error.message) for name in draft.functions)
-        by_name = {each.name: each for each in found.functions}
-        uses = _Uses(renamed)
-        return tuple(_checked(name, by_name.get(name), unit, uses) for name in draft.functions)
+        if draft.home not in self._shipped:
+            self._shipped[draft.home] = _AnyBranch(there) if isinstance(there, Module) else shipped_code(there)
+        found = compared(draft, draft.object, original, self._shipped[draft.home])
+        return tuple(replace(each, narrowed=each.function in narrowed) for each in found)
 
 
-def _has_code(there: TargetObject) -> bool:
-    return isinstance(there, Module) or (isinstance(there, Vmlinux) and there.has_code)
+def compared(draft: UnitDraft, path: Path, original: Path, shipped: Shipped) -> tuple[Checked, ...]:
+    """Every patched function of `draft`, compiled to the object `path`, against `shipped` code of its unit."""
+    renamed = path.with_name(f"{path.stem}-as-shipped.o")
+    unit = _Unit(ElfFile.open(original))
+    _with_kernel_names(draft, path, unit).write(renamed)
+    try:
+        found = fidelity_of(Original.open(renamed), shipped, source=str(draft.unit.source), owner=draft.home)
+    except RefusedError as error:
+        return tuple(Checked(name, Sameness.UNKNOWN, difference=error.message) for name in draft.functions)
+    by_name = {each.name: each for each in found.functions}
+    uses = _Uses(renamed)
+    return tuple(_checked(name, by_name.get(name), unit, uses) for name in draft.functions)
+
+
+class _AnyBranch(InModule):
+    """A module or object; a call of a local function there is one of a function elsewhere in the draft."""
+
+    def meant(self, field: Spot, kind: int, fact: Relocation, addend: int) -> Spot | None:
+        kinds = _BRANCHES if kind in _BRANCHES else (kind,)
+        found = (super(_AnyBranch, self).meant(field, each, fact, addend) for each in kinds)
+        return next((spot for spot in found if spot is not None), None)
 
 
 @dataclass(frozen=True)
@@ -104,6 +131,11 @@ class _Unit:
     """The unit's compiled original."""
 
     elf: ElfFile
+
+    @cached_property
+    def static_variables(self) -> frozenset[str]:
+        local = (symbol for symbol in self.elf.symbols if symbol.bind == c.STB_LOCAL)
+        return frozenset(symbol.name for symbol in local if symbol.type == c.STT_OBJECT)
 
     @cached_property
     def functions(self) -> Mapping[str, bytes]:
@@ -117,11 +149,11 @@ class _Unit:
         return found
 
 
-def _with_kernel_names(draft: UnitDraft, unit: _Unit) -> ElfObject:
+def _with_kernel_names(draft: UnitDraft, path: Path, unit: _Unit) -> ElfObject:
     """The compiled draft as if its functions and static variables were the kernel's."""
     names = {copy: name for name, copy in draft.functions.items()}
     names |= {each.name: each.symbol for each in draft.references if each.symbol}
-    model = ElfObject.read(draft.object)
+    model = ElfObject.read(path)
     for symbol in model.symbols:
         copy = symbol.name
         symbol.name = names.get(copy, copy)
@@ -158,10 +190,10 @@ class _Uses:
 
 def _checked(name: str, found: FunctionFidelity | None, unit: _Unit, uses: _Uses) -> Checked:
     if name not in unit.functions:
-        return Checked(name, Sameness.UNKNOWN, difference="the kernel has no code of its own for it")
+        return Checked(name, Sameness.UNKNOWN, difference="the kernel has none of its own", has_code=False)
     if found is None or found.verdict in (Verdict.ABSENT, Verdict.DISCARDED, Verdict.OVERRIDDEN):
         why = found.difference.why if found and found.difference else "the kernel's code for it was not found"
-        return Checked(name, Sameness.UNKNOWN, difference=why)
+        return Checked(name, Sameness.UNKNOWN, difference=why, has_code=False)
     if found.difference is None:
         return Checked(name, Sameness.EQUAL)
     used = uses.of.get(name, set()) - {name}
@@ -170,7 +202,7 @@ def _checked(name: str, found: FunctionFidelity | None, unit: _Unit, uses: _Uses
         Sameness.DIFFERS,
         found.difference.offset,
         found.difference.why,
-        known=_sorted(used & unit.functions.keys() - uses.inside),
+        known=_sorted(used & (unit.functions.keys() - uses.inside | unit.static_variables)),
         copies=_sorted(used & uses.inside - unit.functions.keys()),
     )
 
@@ -184,12 +216,16 @@ def differs(checked: Iterable[Checked]) -> bool:
     return any(each.sameness is Sameness.DIFFERS for each in checked)
 
 
-def with_bodies(checked: Sequence[Checked], whole: Iterable[Checked]) -> tuple[Checked, ...]:
-    """`checked`, those set right that are equal in `whole`: the same functions compiled with all bodies."""
-    equal = {each.function for each in whole if each.sameness is Sameness.EQUAL}
+def alone(checked: Sequence[Checked], draft: UnitDraft, path: Path, original: Path) -> tuple[Checked, ...]:
+    """`checked`, those set right whose code is equal in `path` and `original`.
+
+    Both are `draft` and its unit, compiled so that no function's code depends on another one's body.
+    """
+    found = compared(draft, path, original, _AnyBranch(Module.read(original)))
+    equal = {each.function for each in found if each.sameness is Sameness.EQUAL}
     return tuple(
-        replace(each, sameness=Sameness.EQUAL_WITH_BODIES)
-        if each.sameness is Sameness.DIFFERS and each.function in equal
+        replace(each, sameness=Sameness.EQUAL_ALONE)
+        if each.sameness is not Sameness.EQUAL and each.function in equal
         else each
         for each in checked
     )

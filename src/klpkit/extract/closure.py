@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from klpkit.build.csource import lexemes
-from klpkit.errors import RefusedError, UserError
+from klpkit.errors import UserError
 from klpkit.extract.chunks import Chunk, Source
 from klpkit.extract.items import Item, Name, head_tokens, note_uses
 from klpkit.extract.preprocessed import Macro
@@ -62,6 +62,8 @@ class Plan:
     kept: dict[int, Kept]
     macros: dict[str, list[Macro]]
     names: set[str]
+    header_macros: list[Macro]
+    """Macros of headers that use functions of headers which are patched."""
 
 
 def plan(source: Source, functions: Sequence[str], running: Running) -> Plan:
@@ -83,6 +85,7 @@ class _Closure:
         self.done: set[tuple[str, bool]] = set()
         self.done_macros: set[str] = set()
         self.adopted: set[str] = set()
+        self.header_macros: list[Macro] = []
 
     def run(self) -> Plan:
         for name in self.patched:
@@ -98,7 +101,7 @@ class _Closure:
         while self.todo:
             name, tag, by = self.todo.pop()
             self._resolve(name, tag, by)
-        return Plan(self.patched, self.kept, self.macros, self.names)
+        return Plan(self.patched, self.kept, self.macros, self.names, self.header_macros)
 
     def _need(self, name: str, *, tag: bool, by: str) -> None:
         if (name, tag) not in self.done:
@@ -153,19 +156,15 @@ class _Closure:
             if word in self.source.macros:
                 self.macros[word] = self.source.macros[word]
             else:
-                self._refuse_header_macro(word)
+                self._header_macro(word)
             for macro in self.source.found.macros[word]:
                 todo += macro.words
 
-    def _refuse_header_macro(self, word: str) -> None:
-        """A header's macro would go on using the header's function, not the copy that is edited."""
-        for macro in self.source.found.macros[word]:
-            for name in self.adopted.intersection(macro.words):
-                raise RefusedError(
-                    "header-macro",
-                    f"the header's macro {word} uses {name}, and would go on using the header's, not the draft's",
-                    hint="write out the macro in a copy of the function made by hand",
-                )
+    def _header_macro(self, word: str) -> None:
+        """A header's macro that uses a header's function which is edited: it must use the edited copy."""
+        definitions = self.source.found.macros[word]
+        if self.adopted.intersection(definitions[-1].words):
+            self.header_macros.append(definitions[-1])
 
 
 # What an ordinary identifier can name; tags have a name space of their own (C17 6.2.3).

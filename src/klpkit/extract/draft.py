@@ -12,7 +12,7 @@ from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Kept, Mode, Plan
 from klpkit.extract.items import Item, Name, after_group, head_tokens
-from klpkit.extract.preprocessed import Include
+from klpkit.extract.preprocessed import Include, Macro
 from klpkit.extract.statics import StaticLocal, static_locals, without_static_locals
 from klpkit.extract.syscalls import call_of, copied_call, copied_name
 from klpkit.extract.text import joined, prototype, renamed, without_static
@@ -67,6 +67,7 @@ class _Writer:
     def write(self, includes: Sequence[Include]) -> Draft:
         pieces = [*self._includes(includes), *self._macros()]
         after_includes = max((line for line, _ in self._includes(includes)), default=0) + 0.5
+        pieces += [(after_includes, self._redefined(macro)) for macro in self.plan.header_macros]
         pieces += [
             (after_includes if kept.chunk.header else kept.chunk.first, renamed(self._text(kept), self.names))
             for kept in self.plan.kept.values()
@@ -83,6 +84,10 @@ class _Writer:
         for include in includes:
             line = self.source.place(include.origin, include.line)
             yield line, self.source.lines[line - 1].strip()
+
+    def _redefined(self, macro: Macro) -> str:
+        """A header's macro that uses the draft's copy of a function."""
+        return f"#undef {macro.name}\n{renamed(macro.text, self.names)}"
 
     def _macros(self) -> Iterator[tuple[float, str]]:
         taken = [(kept.chunk.first, kept.chunk.last) for kept in self.plan.kept.values() if kept.verbatim]

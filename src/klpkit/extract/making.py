@@ -21,12 +21,18 @@ from klpkit.extract.includes import needed_includes
 from klpkit.extract.items import Item
 from klpkit.extract.preprocessed import Include, preprocess
 from klpkit.extract.references import Kernel, Reference, annotation_lines, references
-from klpkit.extract.running import CompiledOriginal, WithBodies
+from klpkit.extract.running import CompiledOriginal
 from klpkit.programs import ProgramFailedError
 
 # The draft's functions have no prototypes in any header, and keep names for a person, not for users.
 QUIET = ("-Wno-missing-prototypes", "-Wno-missing-declarations", "-Wno-unused-function", "-Wno-unused-variable")
 # For the comparison with the kernel's code: whatever is referred to has a place of its own.
+# So that no function's code depends on what another one's body says.
+GCC_ALONE = (
+    *("-fno-ipa-cp", "-fno-ipa-bit-cp", "-fno-ipa-vrp", "-fno-ipa-sra", "-fno-ipa-modref", "-fno-ipa-pure-const"),
+    *("-fno-ipa-icf", "-fno-ipa-ra", "-fno-partial-inlining", "-fno-ipa-stack-alignment", "-fno-ipa-reference"),
+    *("-fno-inline-functions-called-once", "-fno-reorder-functions"),
+)
 APART = ("-ffunction-sections", "-fdata-sections")
 
 
@@ -80,7 +86,6 @@ class UnitReader:
         """
         self.unit, self.kernel, self.home = unit, kernel, home
         self._running = CompiledOriginal(original, uncallable)
-        self._whole = WithBodies(original, uncallable)
         self._found = preprocess(unit)
 
     @cached_property
@@ -88,18 +93,16 @@ class UnitReader:
         """The unit's source, cut into chunks."""
         return Source(self._found, lambda file: (self.unit.directory / file).read_text(errors="surrogateescape"))
 
-    def draft(self, functions: Sequence[str], work: Path, *, bodies: bool = False) -> UnitDraft:
+    def draft(self, functions: Sequence[str], work: Path) -> UnitDraft:
         """Extract `functions` in the folder `work`.
 
-        `bodies` copies all other functions of the unit that they use, too: no draft for a person, but one whose
-        compiler sees what the kernel's saw.  Raises `RefusedError` where something can't be taken in or is nowhere
-        in the kernel, and `ProgramFailedError` where even the draft with all includes does not compile.
+        Raises `RefusedError` where something can't be taken in or is nowhere in the kernel, and
+        `ProgramFailedError` where even the draft with all includes does not compile.
         """
         source, found = self.source.copy(), self._found
-        running = self._whole if bodies else self._running
-        closed = plan(source, functions, running)
+        closed = plan(source, functions, self._running)
         few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
-        draft, compiled, all_includes = self._compiled(source, closed, (few, found.includes), running, work)
+        draft, compiled, all_includes = self._compiled(source, closed, (few, found.includes), work)
         undefined = references(ElfFile.open(compiled), self.kernel, draft.symbols)
         return UnitDraft(
             self.unit,
@@ -112,18 +115,28 @@ class UnitReader:
             all_includes,
         )
 
+    def alone(self, draft: UnitDraft) -> Path:
+        """The object of `draft` with each function compiled as if there were no other, beside its other object."""
+        work, name = draft.object.parent, f"{draft.object.stem}-alone.o"
+        flags = (*_flags(self.unit), *self._alone_flags)
+        return replay(self.unit, workdir=work, source=_text_file(self.unit, work), extra=flags, output=name).object
+
+    def original_alone(self, work: Path) -> Path:
+        """The unit itself compiled so, in `work`."""
+        flags = (*APART, *self._alone_flags)
+        return replay(self.unit, workdir=work, extra=flags, output=f"{self.unit.source.stem}-alone.o").object
+
+    @cached_property
+    def _alone_flags(self) -> tuple[str, ...]:
+        return ("-fno-inline", *(GCC_ALONE if self.unit.kind == "gcc" else ()))
+
     def _compiled(
-        self,
-        source: Source,
-        closed: Plan,
-        choices: Sequence[Sequence[Include]],
-        running: CompiledOriginal,
-        work: Path,
+        self, source: Source, closed: Plan, choices: Sequence[Sequence[Include]], work: Path
     ) -> tuple[Draft, Path, bool]:
         """The first draft that compiles, with its object, and whether it is the last of `choices`."""
         few, every = choices
         for includes in (few, every):
-            draft = write_draft(source, closed, includes, running)
+            draft = write_draft(source, closed, includes, self._running)
             try:
                 return draft, _compile(self.unit, draft, work), includes is every
             except ProgramFailedError:
@@ -134,10 +147,17 @@ class UnitReader:
 
 def _compile(unit: TranslationUnit, draft: Draft, work: Path) -> Path:
     """The draft as the unit's own command compiles it."""
-    path = work / f"{unit.source.stem}.c"
+    path = _text_file(unit, work)
     path.write_text(draft.text, errors="surrogateescape")
-    flags = ("-iquote", str(unit.source.parent), *QUIET, *APART)
-    return replay(unit, workdir=work, source=path, extra=flags, output=f"{unit.source.stem}.o").object
+    return replay(unit, workdir=work, source=path, extra=_flags(unit), output=f"{unit.source.stem}.o").object
+
+
+def _text_file(unit: TranslationUnit, work: Path) -> Path:
+    return work / f"{unit.source.stem}.c"
+
+
+def _flags(unit: TranslationUnit) -> tuple[str, ...]:
+    return ("-iquote", str(unit.source.parent), *QUIET, *APART)
 
 
 def _annotated(draft: Draft, found: Sequence[Reference], home: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from klpkit.build.tree import BuildTree
 from klpkit.errors import RefusedError
-from klpkit.extract.checking import Checked, Checker, differs, with_bodies
+from klpkit.extract.checking import Checked, Checker, alone, differs
 from klpkit.extract.kernel import ShippedKernel
 from klpkit.extract.making import UnitDraft, UnitReader
 from klpkit.extract.package import Wanted
@@ -50,15 +50,17 @@ def extract(
     `closed` takes in every impacted function as well.  Raises `RefusedError` where a function can't be patched.
     """
     with from_build(tree, specs, progress=progress) as evidence:
-        return Extractor(tree, evidence, target).extract(specs, work, closed=closed)
+        return Extractor(tree, evidence, target, work).extract(specs, work, closed=closed)
 
 
 class Extractor:
     """Drafts from evidence that is at hand; each unit is preprocessed and read once."""
 
-    def __init__(self, tree: BuildTree, evidence: Evidence, target: Target) -> None:
-        self.tree, self.evidence, self.target = tree, evidence, target
+    def __init__(self, tree: BuildTree, evidence: Evidence, target: Target, work: Path) -> None:
+        """`work` is a folder for what serves several drafts."""
+        self.tree, self.evidence, self.target, self.work = tree, evidence, target, work
         self._readers: dict[str, UnitReader] = {}
+        self._alone: dict[str, Path] = {}
         self._kernels: dict[str, ShippedKernel] = {}
         self._checker = Checker(target)
 
@@ -72,22 +74,23 @@ class Extractor:
         for number, (unit, items) in enumerate(_by_unit(wanted).items()):
             draft, functions = self._draft(unit, items, clones, work / str(number))
             drafts.append((draft, functions))
-            checked.append(self._checked(unit, draft, work / f"{number}-bodies"))
+            checked.append(self._checked(unit, draft))
         warnings = (*answer.warnings, *(_LEFT_OUT.format(item.function.symbol) for item in passed))
         return Extraction(tuple(drafts), warnings, tuple(checked))
 
-    def _checked(self, unit: str, draft: UnitDraft, work: Path) -> tuple[Checked, ...]:
-        """`draft` held against the kernel's code; where it differs, once more with all bodies of the unit."""
-        original = self._code(unit).path
-        found = self._checker.check(draft, original)
+    def _checked(self, unit: str, draft: UnitDraft) -> tuple[Checked, ...]:
+        """`draft` held against the kernel's code; where it differs, against the source's, function by function."""
+        code, reader = self._code(unit), self.reader(unit)
+        found = self._checker.check(draft, code.path, code.narrowed)
         if not differs(found):
             return found
-        work.mkdir(exist_ok=True)
         try:
-            whole = self.reader(unit).draft(list(draft.functions), work, bodies=True)
-        except (RefusedError, ProgramFailedError):
-            return found
-        return with_bodies(found, self._checker.check(whole, original))
+            if unit not in self._alone:
+                folder = self.work / f"alone-{len(self._alone)}"
+                self._alone[unit] = reader.original_alone(folder)
+            return alone(found, draft, reader.alone(draft), self._alone[unit])
+        except ProgramFailedError:
+            return found  # not every source compiles so
 
     def _code(self, unit: str) -> CodeFile:
         code = self.evidence.code(unit)

@@ -74,10 +74,3 @@ class CompiledOriginal:
             if (numbered := _STATIC.match(symbol)) and self.variable(symbol):
                 uses[graph.names[owner].split(".")[0]][numbered[1]].add(symbol)
         return uses
-
-
-class WithBodies(CompiledOriginal):
-    """As if no function of the unit could be called: all are copied, and the compiler sees what it saw."""
-
-    def function(self, name: str) -> bool:
-        return False
