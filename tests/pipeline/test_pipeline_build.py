@@ -223,3 +223,23 @@ def test_functions_that_are_always_on_a_stack_and_locks_are_warned_of(tmp_path: 
     assert "mutex_unlock 1 more" in list(watched(made, [pair]))[1].evidence
     same = Pair(None, sides[0], sides[0], "vmlinux")  # type: ignore[arg-type]
     assert [warning.slug for warning in watched(made, [same])] == ["always-on-stack"]
+
+
+@pytest.mark.parametrize("calls", [False, True])
+def test_a_new_signature_counts_for_units_that_name_the_function(
+    tree: Path, fix: Path, monkeypatch: pytest.MonkeyPatch, calls: bool
+) -> None:
+    body = "g(1)" if calls else "x"
+    (tree / "fs/a.c").write_text(f"int g(int);\nint f(int x)\n{{\n\treturn {body};\n}}\n")
+    fix.write_text(
+        "--- a/fs/a.c\n+++ b/fs/a.c\n@@ -1,5 +1,5 @@\n-int g(int);\n+int g(long);\n"
+        f" int f(int x)\n {{\n-\treturn {body};\n+\treturn {body} + 7;\n }}\n"
+    )
+    pretend(monkeypatch, made)
+    shipped = SimpleNamespace(release="6.12", exports=lambda: {"g": None})
+    monkeypatch.setattr("klpkit.pipeline.building.open_shipped", lambda request: shipped)
+    if calls:
+        with pytest.raises(RefusedError, match="exported-signature"):
+            build_livepatch(request(tree, fix))
+    else:
+        assert build_livepatch(request(tree, fix)).livepatch.name == "out"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from klpkit.build import Compiled, Pair, compile_pairs, open_tree
+from klpkit.elf import ElfFile
 from klpkit.errors import EnvironmentLackError, RefusedError, UserError
 from klpkit.pipeline.watched import watched
 
@@ -95,7 +96,7 @@ def build_livepatch(request: Request, *, progress: Progress | None = None, targe
                 raise _nothing_changed(compiled)
         with clock.step("kernel"):
             target = target or open_shipped(request)
-            told = _interfaces(request, tree, target)
+            told = _interfaces(request, tree, target, compiled.pairs)
         with clock.step("fidelity"):
             checked = [found for pair in compiled.pairs for found in _fidelity(pair, target, tree, work)]
             mismatch = _mismatches(checked, request, target, compiled.pairs[0])
@@ -163,8 +164,11 @@ def open_shipped(request: Request) -> Target:
     )
 
 
-def _interfaces(request: Request, tree: BuildTree, target: Target) -> list[Warned]:
-    """Refuse new signatures of exported functions, and tell of structures that change."""
+def _interfaces(request: Request, tree: BuildTree, target: Target, pairs: Iterable[Pair]) -> list[Warned]:
+    """Refuse new signatures of exported functions, and tell of structures that change.
+
+    A prototype in a header is nothing to units that neither define nor call the function.
+    """
     from klpkit.build import read_patches
     from klpkit.livepatch.interfaces import Source, check_interfaces
 
@@ -172,7 +176,9 @@ def _interfaces(request: Request, tree: BuildTree, target: Target) -> list[Warne
         return []
     patch = read_patches(request.patches, tree.source, fuzz=request.fuzz)
     sources = [Source(file.path, file.original or "", file.patched or "") for file in patch.files]
-    return check_interfaces(sources, target.exports())
+    paths = (path for pair in pairs for path in (pair.original, pair.patched))
+    named = {name for path in paths for name in ElfFile.open(path).symbols.names}
+    return check_interfaces(sources, named.intersection(target.exports()))
 
 
 def _refuse_others(others: Iterable[Pair]) -> None:
