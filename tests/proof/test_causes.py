@@ -94,6 +94,11 @@ PROGRAMS = {
         " int user(int x) { int t = 0; for (int i = 0; i < x; i++) t += body(x); return t; }",
         {"user": {"pure-const", "ipa-ra", "stack-alignment", "modref"}},
     ),
+    "useless-call": Program(
+        f"int probe(int); {NOINLINE} static int body(int x) {{ return x * x + 7; }}"
+        " int user(int x) { body(x); return probe(x); }",
+        {"user": {"pure-const", "ipa-ra", "stack-alignment", "modref"}},
+    ),
     "modref": Program(
         f"struct pair {{ int a; long b; }}; {NOINLINE} void body(struct pair *p, int x) {{ p->a = x; }}"
         " long user(struct pair *p, int x) { p->b = 5; body(p, x); return p->b; }",

@@ -160,12 +160,22 @@ class ProofUnit:
         return tuple(caller for caller in callers_of(self.functions, name) if self.alive(caller))
 
     def alive(self, name: str) -> bool:
-        """Whether the function has code or went into others' code."""
-        return self.functions[name].symbol in self._alive
+        """Whether the function has code, went into others' code, or is named by a function that is alive.
+
+        A function whose calls were all found useless is named and leaves no other trace.
+        """
+        return name in self._alive
 
     @cached_property
     def _alive(self) -> frozenset[str]:
-        return self.symbols | self.baseline.decisions.names
+        traces = self.symbols | self.coded | self.baseline.decisions.names
+        todo = [name for name, function in self.functions.items() if function.symbol in traces]
+        found = set(todo)
+        while todo:
+            fresh = [name for name in self.functions[todo.pop()].mentions if name not in found]
+            found.update(fresh)
+            todo += fresh
+        return frozenset(found)
 
     def function(self, name: str) -> SourceFunction:
         """The function `name`; `UserError` with what is close where the unit lacks it."""
