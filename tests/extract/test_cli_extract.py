@@ -1,0 +1,190 @@
+"""`klpkit extract` on a tiny kernel: the folder that is handed over, what is printed, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from click.testing import CliRunner, Result
+from toy_kernel import CFLAGS, Toy
+
+from klpkit.cli.extract import command
+from klpkit.errors import KlpkitError, RefusedError, UserError
+
+SOURCE = """\
+#include "h.h"
+
+#define STEP 3
+
+static int state = 1;
+
+/* Counts up. */
+static inline int step(int x)
+{
+	return x + STEP;
+}
+
+__attribute__((noinline)) static int helper(int x)
+{
+	return hidden(x) * state++;
+}
+
+/* What a person wants changed. */
+int target(int x)
+{
+	return helper(step(x)) + exported(x);
+}
+
+int other(int x)
+{
+	return step(x) * 2;
+}
+
+__attribute__((section(".init.text"))) int starts(int x)
+{
+	return exported(x) + 4;
+}
+"""
+HEADER = "int exported(int x);\nint hidden(int x);\n"
+
+
+class Place:
+    """A build tree with one unit, and the kernel that was linked from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.out = folder / "linux", folder / "out"
+        files = {"Makefile": "", "Kbuild": "", "scripts/Kbuild.include": "", "fs/a.c": SOURCE, "fs/h.h": HEADER}
+        for name, text in files.items():
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(text)
+        flags = " ".join(flag for flag in CFLAGS if "sections" not in flag)
+        line = f"gcc -D__KERNEL__ {flags} -c -o fs/a.o fs/a.c"
+        (self.root / "fs/.a.o.cmd").write_text(
+            f"savedcmd_fs/a.o := {line}\n\nsource_fs/a.o := fs/a.c\n\ndeps_fs/a.o := \\\n\n"
+        )
+        toy = Toy(folder)
+        (folder / "h.h").write_text(HEADER)
+        toy.vmlinux(toy.compile("a", SOURCE))
+        self.symvers = folder / "Module.symvers"
+        self.symvers.write_text("0x00000000\texported\tvmlinux\tEXPORT_SYMBOL\t\n")
+        self.vmlinux = folder / "vmlinux"
+
+    def run(self, *words: object) -> Result:
+        options = ("--build", self.root, "--vmlinux", self.vmlinux, "--symvers", self.symvers, "-o", self.out)
+        return CliRunner().invoke(command, [str(word) for word in (*words, *options)])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("place"))
+
+
+def said(result: Result, kind: type[KlpkitError]) -> str:
+    assert isinstance(result.exception, kind), result.output
+    return str(result.exception)
+
+
+def test_the_folder_is_all_that_is_needed(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    result = place.run("target", "--name", "my_fix")
+    assert result.exit_code == 0, result.exception
+    assert sorted(path.name for path in place.out.iterdir()) == ["Makefile", "a.c", "glue.c", "klpkit.h"]
+    assert "target: asked for (replaced)\n    code as in the kernel\n" in result.stdout
+    assert "copied along: step" in result.stdout
+    assert f"wrote {place.out / 'a.c'}\n" in result.stdout
+    text = (place.out / "a.c").read_text()
+    release = text.split(" of ")[1].split(", extracted")[0]
+    assert text == dedent(
+        f"""\
+        /* SPDX-License-Identifier: GPL-2.0 */
+        /*
+         * Live patch for vmlinux of {release}, extracted by klpkit from
+         * fs/a.c.
+         *
+         * - klpp_target: asked for
+         *
+         * Copied, since the kernel has no code of theirs to call: step.
+         */
+        #undef MODULE
+        #include "h.h"
+
+        #define STEP 3
+
+        /* Counts up. */
+        static inline int step(int x)
+        {{
+        \treturn x + STEP;
+        }}
+
+        extern __attribute__((noinline)) int helper(int x);
+
+        /* What a person wants changed. */
+        int klpp_target(int x)
+        {{
+        \treturn helper(step(x)) + exported(x);
+        }}
+
+        #include <klpkit.h>
+        KLPKIT_RELOC(vmlinux, vmlinux, helper, 0);
+        """
+    )
+    makefile = (place.out / "Makefile").read_text()
+    assert "obj-m := my_fix.o\nmy_fix-y := glue.o a.o\n" in makefile
+    assert "CFLAGS_a.o := -iquote $(SOURCE)/fs\n" in makefile
+    assert '.old_name = "target"' in (place.out / "glue.c").read_text()
+
+
+def test_json_tells_everything(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    result = place.run("step", "--json")
+    assert result.exit_code == 0, result.exception
+    (unit,) = json.loads(result.stdout)["units"]
+    functions = {each["name"]: (each["replaced"], each["copy"]) for each in unit["functions"]}
+    assert functions == {
+        "step": (False, "klpp_step"),
+        "target": (True, "klpp_target"),
+        "other": (True, "klpp_other"),
+    }
+    assert {each["function"]: each["as_in_kernel"] for each in unit["code"]}["target"] == "equal"
+    assert {"name": "helper", "origin": "annotated", "object": "vmlinux", "symbol": "helper"} in unit["references"]
+
+
+def test_only_what_was_named(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    result = place.run("step", "--only", "--json")
+    assert result.exit_code == 0, result.exception
+    (unit,) = json.loads(result.stdout)["units"]
+    assert [each["name"] for each in unit["functions"]] == ["step"]
+
+
+def test_files_that_are_there_are_kept_unless_forced(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path
+    (tmp_path / "a.c").write_text("mine")
+    assert "already has a.c" in said(place.run("other"), UserError)
+    assert (tmp_path / "a.c").read_text() == "mine"
+    assert not (tmp_path / "glue.c").exists()
+    assert place.run("other", "--force").exit_code == 0
+    assert "klpp_other" in (tmp_path / "a.c").read_text()
+
+
+def test_code_that_must_not_be_patched_is_refused(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    assert "init-code" in said(place.run("starts"), RefusedError)
+    assert not place.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"), [(["no_such_function"], "no_such_function"), (["fs/b.c:target"], "fs/b.c")]
+)
+def test_unknown_functions_are_named(place: Place, tmp_path: Path, words: list[str], problem: str) -> None:
+    place.out = tmp_path / "new"
+    assert problem in said(place.run(*words), UserError)
+    assert not place.out.exists()
+
+
+def test_something_must_be_named(place: Place) -> None:
+    result = place.run()
+    assert result.exit_code == 2
+    assert "name a function, or a patch with --patch" in result.output
