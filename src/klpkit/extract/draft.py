@@ -13,7 +13,7 @@ from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Kept, Mode, Plan
 from klpkit.extract.items import Item, Name, after_group, head_tokens
 from klpkit.extract.preprocessed import Include, Macro
-from klpkit.extract.statics import StaticLocal, static_locals, without_static_locals
+from klpkit.extract.statics import StaticLocal, starts_anew, static_locals, without_static_locals
 from klpkit.extract.syscalls import call_of, copied_call, copied_name
 from klpkit.extract.text import joined, prototype, renamed, without_static
 
@@ -28,12 +28,14 @@ class Draft:
     """The body of the C file.
 
     `functions` maps the patched functions to their names in the draft, `symbols` names of the draft to the
-    kernel's symbols where they differ: static local variables.
+    kernel's symbols where they differ: static local variables.  `anew` are functions of the source with state of
+    macros' that the draft does not share with the kernel.
     """
 
     functions: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     symbols: dict[str, str] = field(default_factory=dict)
+    anew: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -126,6 +128,7 @@ class _Writer:
                 if name.kind == "function":
                     found = [local for local in static_locals(item, name.text) if self._known(local)]
                     text = without_static_locals(text, found)
+                    self.draft.anew += [name.text] * starts_anew(item)
                     before += [local.declaration for local in found]
         for function in patched:
             text = without_static(text, function) if self.statics.has_code(function) else text

@@ -52,6 +52,8 @@ class UnitDraft:
     copied: tuple[str, ...]
     object: Path
     all_includes: bool
+    anew: tuple[str, ...] = ()
+    """Functions with state of macros' (messages said once, rate limits) that starts anew in the draft."""
 
 
 def draft_unit(
@@ -113,6 +115,7 @@ class UnitReader:
             tuple(_copied(closed)),
             compiled,
             all_includes,
+            tuple(dict.fromkeys(draft.anew)),
         )
 
     def alone(self, draft: UnitDraft) -> Path:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from klpkit.errors import UserError
 from klpkit.extract.making import QUIET, UnitDraft
@@ -17,6 +18,7 @@ from klpkit.target import VMLINUX
 
 HEADER = "klpkit.h"
 GLUE = "glue"
+_STARS: Any = {"initial_indent": " * ", "subsequent_indent": " * "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def _c_file(draft: UnitDraft, wanted: Sequence[Wanted], release: str, source: Pa
     lines = [
         "/* SPDX-License-Identifier: GPL-2.0 */",
         "/*",
-        f" * Live patch for {draft.home} of {release}, extracted by klpkit from",
+        f" * Live patch for {draft.home}{f' of {release}' if release else ''}, extracted by klpkit from",
         f" * {_relative(draft.unit.source, source)}.",
         " *",
     ]
@@ -85,7 +87,10 @@ def _c_file(draft: UnitDraft, wanted: Sequence[Wanted], release: str, source: Pa
         lines += textwrap.wrap(text, 100, initial_indent=" * - ", subsequent_indent=" *   ")
     if draft.copied:
         text = "Copied, since the kernel has no code of theirs to call: " + ", ".join(draft.copied) + "."
-        lines += [" *", *textwrap.wrap(text, 100, initial_indent=" * ", subsequent_indent=" * ")]
+        lines += [" *", *textwrap.wrap(text, 100, **_STARS)]
+    if draft.anew:
+        text = "What is said once or at a limited rate (printk_once and its like) starts anew in: "
+        lines += [" *", *textwrap.wrap(f"{text}{', '.join(draft.anew)}.", 100, **_STARS)]
     # Headers offer modules less, and other code; Kbuild's own option comes after all that a Makefile can say.
     built_in = ["#undef MODULE"] if draft.home == VMLINUX else []
     return "\n".join([*lines, " */", *built_in, draft.text])

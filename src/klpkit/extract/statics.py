@@ -53,6 +53,16 @@ def static_locals(item: Item, function: str) -> Iterator[StaticLocal]:
         yield StaticLocal(function, name, f"extern {text};")
 
 
+def starts_anew(item: Item) -> bool:
+    """Whether macros in the text of `item` keep state for each of their uses: messages said once, rate limits."""
+    for declaration in _declarations(item.tokens):
+        head = declaration[: initialiser(declaration)]
+        words = [index for index, token in enumerate(head) if re.match(r"[A-Za-z_]\w*$", token)]
+        if words and _UNNAMED.fullmatch(head[words[-1]]) and not _is_constant(head[: words[-1]]):
+            return True
+    return False
+
+
 def _unclear(function: str, what: str) -> RefusedError:
     return RefusedError(
         "static-local-declaration",

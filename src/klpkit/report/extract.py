@@ -42,6 +42,7 @@ def _unit(draft: UnitDraft, wanted: Sequence[Wanted], checked: Sequence[Checked]
             {"name": each.name, "origin": str(each.origin), "object": each.object, "symbol": each.symbol}
             for each in draft.references
         ],
+        "starts_anew": list(draft.anew),
         "all_includes": draft.all_includes,
         "code": [
             {
