@@ -226,8 +226,11 @@ def test_a_tree_with_link_time_optimisation_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "linux"
     kernel = Kernel(source, source, "")
     write_cmd(source, "lib/c.o", "lib/c.c", flags=f"{FLAGS} -flto=thin")
+    patch = kernel.patch(tmp_path, lib_c_c=C.replace("return x", "return -x"))
     with pytest.raises(RefusedError, match="lto-tree"):
-        kernel.compile(tmp_path, kernel.patch(tmp_path, lib_c_c=C.replace("return x", "return -x")))
+        kernel.compile(tmp_path, patch)
+    write_cmd(source, "lib/c.o", "lib/c.c", flags=f"{FLAGS} -flto -fno-lto")
+    assert names(kernel.compile(tmp_path, patch)) == {"c.c"}
 
 
 def test_a_patch_that_does_not_compile_names_the_place_in_the_tree(small: Kernel, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kernels import StockKernel
+from kernels import SmallKernel, StockKernel
 from klpkit.build import compile_pairs, open_tree
+from klpkit.build.overlayunits import affected_units
+from klpkit.build.patch import FilePatch, Patch
 from klpkit.cli.build import command
 from klpkit.errors import UserError
 
@@ -135,3 +137,17 @@ def test_a_header_of_everything_is_refused_in_a_tree_that_was_never_built(
     with pytest.raises(UserError, match="was never built") as caught:
         compile_pairs(open_tree(stock_kernel.build), [path], tmp_path / "work")
     assert "--unit" in caught.value.hint
+
+
+def test_dependency_lists_of_a_built_tree_name_every_unit(small_kernel: SmallKernel) -> None:
+    header = "include/linux/time_namespace.h"
+    text = (small_kernel.source / header).read_text()
+    changed = Patch((FilePatch(header, text, text + "#define NEW\n"),), small_kernel.source, 1)
+    tree = open_tree(small_kernel.build)
+    affected = affected_units(tree, changed)
+    expected = {unit.object for unit in tree.units() if small_kernel.source / header in unit.headers}
+    assert {unit.object for unit in affected.units} >= expected
+    assert len(expected) > 5
+    # Code of the kernel that lies among the sources of the vDSO.
+    assert small_kernel.build / "arch/x86/entry/vdso/vma.o" in {unit.object for unit in affected.units}
+    assert affected.others == ()

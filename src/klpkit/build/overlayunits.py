@@ -135,9 +135,16 @@ def _split(units: Sequence[TranslationUnit], tree: BuildTree, notes: Sequence[st
     others: list[TranslationUnit] = []
     for unit in units:
         name = os.path.relpath(unit.object, tree.root)
-        if any(word.startswith("-flto") for word in unit.arguments):
+        if _has_lto(unit):
             hint = "its functions come into being at link time; build the tree without LTO"
             raise RefusedError("lto-tree", f"{name} is compiled with link-time optimisation", hint=hint)
-        beside = is_other_program(name) or unit.language == "assembler"
+        # Some of the kernel's own code lies among the sources of the vDSO.
+        beside = (is_other_program(name) and not unit.owner) or unit.language == "assembler"
         (others if beside else kept).append(unit)
     return Affected(tuple(kept), tuple(others), tuple(notes))
+
+
+def _has_lto(unit: TranslationUnit) -> bool:
+    """Whether the last word about link-time optimisation turns it on."""
+    words = [word for word in unit.arguments if word == "-fno-lto" or word.startswith("-flto")]
+    return bool(words) and words[-1] != "-fno-lto"
