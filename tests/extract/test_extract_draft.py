@@ -147,6 +147,19 @@ def test_two_functions_call_each_other_s_copies(tmp_path: Path) -> None:
     assert {"klpp_f", "klpp_g"} <= symbols
 
 
+def test_a_system_call_s_static_body_gets_a_name_for_the_glue(tmp_path: Path) -> None:
+    text = (
+        "#define SYSCALL_DEFINE1(name, t, a) static long __do_sys_##name(t a); long __x64_sys_##name(t a) "
+        "{ return __do_sys_##name(a); } __attribute__((noinline)) static long __do_sys_##name(t a)\n"
+        "SYSCALL_DEFINE1(kill, int, sig)\n{\n\treturn sig + 1;\n}\n"
+    )
+    made = draft(tmp_path, text, "__do_sys_kill", "__x64_sys_kill")
+    assert made.functions == {"__do_sys_kill": "klpp___do_sys_kill", "__x64_sys_kill": "__x64_sys_klpp_kill"}
+    symbols = {symbol.name for symbol in ElfFile.open(made.object).symbols if symbol.section and symbol.bind}
+    assert set(made.functions.values()) <= symbols
+    assert made.copied == ()
+
+
 def test_a_function_without_code_of_its_own_stays_static(tmp_path: Path) -> None:
     text = "static inline int g(int a)\n{\n\treturn a * 3;\n}\nint f(int a) { return g(a) + 1; }\n"
     made = draft(tmp_path, text, "f", "g")

@@ -159,8 +159,8 @@ def _with_kernel_names(draft: UnitDraft, path: Path, unit: _Unit) -> ElfObject:
         symbol.name = names.get(copy, copy)
         section = symbol.section
         if copy in draft.functions.values() and isinstance(section, ObjSection):
-            if section.name.endswith(f".{copy}"):
-                section.name = section.name.removesuffix(copy) + symbol.name
+            if section.name.startswith(".text."):  # its own: the draft is compiled with -ffunction-sections
+                section.name = f".text.{symbol.name}"
             _without_landing_pad(symbol, section, unit)
     return model
 

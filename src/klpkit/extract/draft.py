@@ -132,9 +132,22 @@ class _Writer:
                     before += [local.declaration for local in found]
         for function in patched:
             text = without_static(text, function) if self.statics.has_code(function) else text
-            self.draft.functions[function] = copied_name(function, call, PREFIX) if call else PREFIX + function
-        text = copied_call(text, PREFIX) if patched and call else text
+            self.draft.functions[function] = PREFIX + function
+        if patched and call:
+            text = "\n".join([copied_call(text, PREFIX), *self._visible(kept, patched, call)])
         return "\n".join([*before, *([""] if before else []), text])
+
+    def _visible(self, kept: Kept, patched: Sequence[str], call: str) -> Iterator[str]:
+        """Names that the glue can use for the functions of a system call; some are static by their macro."""
+        defined = {
+            name.text: item for item in kept.chunk.items for name in item.declares if name.kind == "function"
+        }
+        for function in patched:
+            made = copied_name(function, call, PREFIX)
+            if "static" not in head_tokens(defined[function]):
+                self.draft.functions[function] = made
+            elif self.statics.has_code(function):
+                yield f'extern typeof({made}) {PREFIX}{function} __attribute__((alias("{made}")));'
 
     def _known(self, local: StaticLocal) -> bool:
         """Note the symbol of a static variable; one that the kernel does not have is copied: it never changes."""

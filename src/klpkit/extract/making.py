@@ -183,6 +183,8 @@ def _tags(closed: Plan) -> set[str]:
 def _copied(closed: Plan) -> Iterator[str]:
     """The functions that came along because the running kernel has no code to call for them."""
     for kept in closed.kept.values():
+        if Mode.PATCHED in kept.modes.values():
+            continue
         for item in kept.chunk.items:
             for name in item.declares:
                 if name.kind == "function" and kept.modes.get(name.text) is Mode.COPIED:
