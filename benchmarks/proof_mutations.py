@@ -9,7 +9,7 @@ call.  Every *other* function whose code is then different must be in the list, 
 - new-use: its code is the same in the original, in the original with the body hidden, and in the mutant with the
   body hidden: only the mutant's body let the compiler do something new;
 - new-fact: it takes for granted in the mutant what its callers pass, and did not in the original;
-- inlining: other functions went into it, or it into others, than before, and neither is the changed one.
+- inlining: told to inline and clone others as before, the compiler makes the same code for it in the mutant.
 
 Prints recall (of the functions that changed and relied on the body, those that are in the list) and precision (of
 the list, those that one change changed).  Results are kept below the cache; a run goes on where it stopped.  Ends
@@ -39,6 +39,7 @@ from klpkit.proof.builds import Build, compile_text
 from klpkit.proof.changes import changes
 from klpkit.proof.decisions import difference, source_name
 from klpkit.proof.hiders import without_checks
+from klpkit.proof.hiding import Pins
 from klpkit.proof.text import SourceFunction
 
 TRIES = 12
@@ -80,15 +81,17 @@ def mutants(unit: ProofUnit, function: SourceFunction, chance: random.Random) ->
     lines = unit.text.splitlines(keepends=True)
     head, tail = "".join(lines[: function.first - 1]), "".join(lines[function.last :])
     source = "".join(lines[function.first - 1 : function.last])
-    start = _body(source)
-    if start is None:
+    place = _body(source, function.name)
+    if place is None:
         return
+    start, end = place
+    head, source, tail = head + source[:start], source[start:end], source[end:] + tail
     kinds = list(MAKERS)
     chance.shuffle(kinds)
     for _ in range(TRIES):
         kind = kinds[0]
         kinds = [*kinds[1:], kind]
-        made = MAKERS[kind](source, start, unit, chance)
+        made = MAKERS[kind](source, unit, chance)
         if made is not None:
             at, changed = made
             line = source[source.rfind("\n", 0, at) + 1 : at + 60].strip().partition("\n")[0]
@@ -96,21 +99,22 @@ def mutants(unit: ProofUnit, function: SourceFunction, chance: random.Random) ->
             yield Mutant(kind, line[:100], extra + head + changed + tail)
 
 
-def _body(source: str) -> int | None:
-    """Where the body begins: behind its opening brace."""
-    depth = 0
-    for at, letter in enumerate(source):
-        depth += (letter == "(") - (letter == ")")
-        if letter == "{" and depth == 0:
-            return at + 1
+def _body(source: str, name: str) -> tuple[int, int] | None:
+    """Where the body of `name` begins, behind its opening brace, and ends: a line may define several functions."""
+    for found in re.finditer(rf"\b{re.escape(name)}\s*\(", source):
+        close = _closing(source, found.end() - 1)
+        if close is not None and (opening := re.match(r"[^;{}=]*\{", source[close + 1 :])):
+            start = close + 1 + opening.end()
+            end = _closing(source, start - 1, "{}")
+            return None if end is None else (start, end)
     return None
 
 
 Made = tuple[int, str] | None
 
 
-def _constant(source: str, start: int, _: ProofUnit, chance: random.Random) -> Made:
-    places = [m for m in _NUMBER.finditer(source, start) if not _UNSAFE.search(_statement(source, m.start()))]
+def _constant(source: str, _: ProofUnit, chance: random.Random) -> Made:
+    places = [m for m in _NUMBER.finditer(source) if not _UNSAFE.search(_statement(source, m.start()))]
     if not places:
         return None
     found = chance.choice(places)
@@ -122,33 +126,33 @@ def _statement(source: str, at: int) -> str:
     return source[max(source.rfind(mark, 0, at) for mark in ";{}") + 1 : at]
 
 
-def _branch(source: str, start: int, _: ProofUnit, chance: random.Random) -> Made:
-    places = [m for m in re.finditer(r"\b(?:if|while)\s*\(", source) if m.start() >= start]
+def _branch(source: str, _: ProofUnit, chance: random.Random) -> Made:
+    places = list(re.finditer(r"\b(?:if|while)\s*\(", source))
     if not places:
         return None
     found = chance.choice(places)
     end = _closing(source, found.end() - 1)
-    if end is None:
+    if end is None or source[found.end() : end].strip() in ("0", "1"):  # what macros are made of
         return None
     return found.start(), f"{source[: found.end()]}!({source[found.end() : end]}){source[end:]}"
 
 
-def _closing(source: str, at: int) -> int | None:
+def _closing(source: str, at: int, pair: str = "()") -> int | None:
     """The parenthesis that closes the one at `at`."""
     depth = 0
     for place in range(at, len(source)):
-        depth += (source[place] == "(") - (source[place] == ")")
+        depth += (source[place] == pair[0]) - (source[place] == pair[1])
         if depth == 0:
             return place
     return None
 
 
-def _store(source: str, start: int, _: ProofUnit, chance: random.Random) -> Made:
-    return start, f"{source[:start]} {STORE} = {chance.randrange(1, 100)}; {source[start:]}"
+def _store(source: str, _: ProofUnit, chance: random.Random) -> Made:
+    return 0, f" {STORE} = {chance.randrange(1, 100)}; {source}"
 
 
-def _argument(source: str, start: int, unit: ProofUnit, chance: random.Random) -> Made:
-    calls = [m for m in re.finditer(r"\b(\w+)\s*\(", source) if m.start() >= start and m[1] in unit.functions]
+def _argument(source: str, unit: ProofUnit, chance: random.Random) -> Made:
+    calls = [m for m in re.finditer(r"\b(\w+)\s*\(", source) if m[1] in unit.functions]
     if not calls:
         return None
     found = chance.choice(calls)
@@ -165,7 +169,7 @@ def _argument(source: str, start: int, unit: ProofUnit, chance: random.Random) -
     return first, f"{source[:first]} ({source[first:last]}) + 1{source[last:]}"
 
 
-MAKERS: dict[str, Callable[[str, int, ProofUnit, random.Random], Made]] = {
+MAKERS: dict[str, Callable[[str, ProofUnit, random.Random], Made]] = {
     "constant": _constant, "branch": _branch, "store": _store, "argument": _argument,
 }  # fmt: skip
 
@@ -198,13 +202,15 @@ def _tried(unit: ProofUnit, function: SourceFunction, chance: random.Random, fol
     return Result(function.name)
 
 
-def _compiled(unit: ProofUnit, text: str, folder: Path, hidden: str = "") -> Build:
+def _compiled(unit: ProofUnit, text: str, folder: Path, hidden: str = "", pins: Pins | None = None) -> Build:
     folder.mkdir()
     subject = unit.hider.lowered(unit.unit, without_checks(text), folder)
+    names: tuple[str, ...] = ()
     if hidden:
         function = unit.functions[hidden]
-        spelled = function.symbol if unit.hider.by_symbol else hidden
-        subject = unit.hider.hidden(subject, (spelled, *function.aliases), {})
+        names = (function.symbol if unit.hider.by_symbol else hidden, *function.aliases)
+    if names or pins:
+        subject = unit.hider.hidden(subject, names, pins or {})
     return compile_text(unit.unit, subject, folder, unit.hider)
 
 
@@ -232,24 +238,38 @@ def _explained(
         return dict.fromkeys(rest, "unexplained")
     by_hiding = changes(unit.baseline.object, first.object, function.symbol).by_symbol
     still = changes(first.object, second.object, function.symbol).by_symbol
-    places = difference(unit.baseline.decisions, build.decisions, function.symbol).places
+    called = _called(unit, function.name)
     found = {}
     for symbol in rest:
         name = source_name(symbol)
         if symbol not in by_hiding and symbol not in still:
             found[symbol] = "new-use"
-        elif (
-            name in unit.functions
-            and symbol in unit.symbols
-            and not prove(unit, name).assumes
-            and (name in _called(unit, function.name))
-        ):
+        elif name in called and symbol in unit.symbols and not prove(unit, name).assumes:
             found[symbol] = "new-fact"
-        elif name in places:
-            found[symbol] = "inlining"
-        else:
-            found[symbol] = "unexplained"
-    return found
+    left = rest - found.keys()
+    equal = _inlined_back(unit, function, mutant, build, left, folder) if left else set()
+    return {**found, **{symbol: "inlining" if symbol in equal else "unexplained" for symbol in left}}
+
+
+def _inlined_back(
+    unit: ProofUnit, function: SourceFunction, mutant: Mutant, build: Build, rest: set[str], folder: Path
+) -> set[str]:
+    """Those of `rest` whose code is the original's in a build of the mutant that is told to inline as before."""
+    found = difference(unit.baseline.decisions, build.decisions, function.symbol)
+    own = function.name
+    fewer = {body: "always_inline" for body, _ in found.fewer if body in unit.functions and body != own}
+    more = {body: "noinline" for body, _ in found.more if body in unit.functions and body != own}
+    clones = {name: "noclone" for name in found.cloned if name in unit.functions and name != own}
+    equal: set[str] = set()
+    for number, pins in enumerate((fewer, more, {**clones, **more}, {**clones, **more, **fewer})):
+        if not pins or not rest - equal:
+            continue
+        try:
+            again = _compiled(unit, mutant.text, folder / f"pinned-{number}", pins=pins)
+        except ProgramFailedError:
+            continue
+        equal |= rest - changes(unit.baseline.object, again.object, function.symbol).by_symbol.keys()
+    return equal
 
 
 def _called(unit: ProofUnit, name: str) -> set[str]:
