@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_causes import NOINLINE, PROGRAMS, VARIABLES, Program, found_in, unit_of
 
-from klpkit.errors import UserError
+from klpkit.errors import RefusedError, UserError
 from klpkit.proof import Answer, open_unit, prove_variable, together
 from klpkit.proof.hiding import HidingError
 from klpkit.proof.interposing import Interposing
@@ -155,3 +155,9 @@ def test_a_language_without_a_row_is_refused(tmp_path: Path) -> None:
     program = Program("int probe(int);", {}, language="c++")
     with pytest.raises(UserError, match="no proof for c"):
         open_unit(unit_of(program, tmp_path, COMPILERS[0]))
+
+
+@pytest.mark.parametrize("flags", [("-flto",), ("-flto=thin",), ("-fno-lto", "-flto=auto")])
+def test_units_whose_link_optimises_are_refused(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    with pytest.raises(RefusedError, match=r"the link decides .*\[proof-lto\]"):
+        open_unit(unit_of(Program("int probe(int);", {}, flags=flags), tmp_path, "gcc-12"))

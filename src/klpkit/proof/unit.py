@@ -20,7 +20,7 @@ from klpkit.build.command import TranslationUnit
 from klpkit.build.outputs import redirected
 from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.compilers.probe import identify
-from klpkit.errors import UserError
+from klpkit.errors import RefusedError, UserError
 from klpkit.proof.builds import Build, compile_text, preprocess, read_build
 from klpkit.proof.decisions import source_name
 from klpkit.proof.hiders import hider_of, without_checks
@@ -35,14 +35,26 @@ FORMAT = 1
 def open_unit(unit: TranslationUnit, *, name: str = "") -> ProofUnit:
     """`unit`, preprocessed and compiled once without hiding; `name` is how its functions are shown.
 
-    Raises `ProgramFailedError` where the unit does not compile and `UserError` for a language or compiler that
-    proofs don't know.
+    Raises `ProgramFailedError` where the unit does not compile, `UserError` for a language or compiler that proofs
+    don't know and `RefusedError` where the link decides what goes into which function.
     """
+    _refuse_lto(unit)
     hider = hider_of(unit.kind, unit.language)
     with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
         text = preprocess(unit, Path(folder))
     folder_name = _key(unit, text)
     return ProofUnit(unit, name or str(unit.source), text, hider, cache_dir("proof", folder_name))
+
+
+def _refuse_lto(unit: TranslationUnit) -> None:
+    """Refuse `-flto`: the unit's own object then holds no code, or code that is not the one that is linked."""
+    asked = [word for word in unit.arguments if word.startswith(("-flto", "-fno-lto"))]
+    if asked and asked[-1].startswith("-flto"):
+        raise RefusedError(
+            "proof-lto",
+            f"{unit.source} is compiled with {asked[-1]}: the link decides what relies on what",
+            hint="prove a build without -flto, or ask the linked image with klpkit impact --elf",
+        )
 
 
 def _key(unit: TranslationUnit, text: str) -> str:
