@@ -91,9 +91,9 @@ def ours(kernel: dict[str, str], source: str, work: Path) -> Took:
     """`klpkit build` as a user starts it."""
     line = UNITS[source]
     old = (Path(kernel["source"]) / source).read_text()
-    sides = (text.splitlines(keepends=True) for text in (old, old.replace(line, CHANGE[source] + line, 1)))
+    before, after = (text.splitlines(True) for text in (old, old.replace(line, CHANGE[source] + line, 1)))
     patch = work / "fix.patch"
-    patch.write_text("".join(difflib.unified_diff(*sides, f"a/{source}", f"b/{source}")))
+    patch.write_text("".join(difflib.unified_diff(before, after, f"a/{source}", f"b/{source}")))
     klpkit = str(Path(sys.executable).with_name("klpkit"))
     argv = [klpkit, "build", str(patch), "-o", str(work / "fix.ko")]
     for option in ("build", "headers", "image", "modules"):

@@ -136,9 +136,9 @@ def patch_of(fix: Fix, corpus: Corpus) -> str:
     text = []
     for name in (fix.source, *fix.headers):
         old, new = corpus.old.source / name, corpus.new.source / name
-        sides = [read_lines(path) for path in (old, new)]
-        names = (f"a/{name}" if old.exists() else "/dev/null", f"b/{name}" if new.exists() else "/dev/null")
-        lines = difflib.unified_diff(*sides, *names)
+        before = f"a/{name}" if old.exists() else "/dev/null"
+        after = f"b/{name}" if new.exists() else "/dev/null"
+        lines = difflib.unified_diff(read_lines(old), read_lines(new), before, after)
         text += [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines]
     return "".join(text)
 
