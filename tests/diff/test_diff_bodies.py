@@ -11,7 +11,9 @@ from conftest_pairs import Compile
 
 from klpkit.cli.diff import command
 from klpkit.diff import Cause, ObjectDiff, diff_files
+from klpkit.diff.sourcetext import both_places
 from klpkit.errors import FormatError, UserError
+from klpkit.records.model import Location
 
 SOURCE = """
 extern int sink;
@@ -135,3 +137,16 @@ def test_a_folder_without_the_dump_that_was_asked_for_is_refused(compile_c: Comp
     before, after = compile_c(SOURCE, "-O2"), compile_c(CHANGED, "-O2")
     with pytest.raises(UserError, match="0 clone dumps"):
         diff_files(before, after, dumps=(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (Location("/t/a/fs/x.c", 8), Location("/t/b/fs/x.c", 8), "fs/x.c:8"),
+        (Location("/t/a/fs/x.c", 8), Location("/t/b/fs/x.c", 9), "fs/x.c:8, now 9"),
+        (Location("/t/a.c", 8), Location("/t/b.c", 8), "/t/a.c:8 and /t/b.c:8"),
+        (Location("/t/a.c", 8), Location("/t/a.c", 9), "/t/a.c:8, now 9"),
+    ],
+)
+def test_a_place_in_two_trees_is_named_once(before: Location, after: Location, said: str) -> None:
+    assert both_places(before, after) == said

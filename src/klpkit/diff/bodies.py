@@ -14,7 +14,7 @@ from pathlib import Path
 
 from klpkit.diff.model import Cause, Function, ObjectDiff, Reason, Status
 from klpkit.diff.names import declared
-from klpkit.diff.sourcetext import same_source
+from klpkit.diff.sourcetext import both_places, same_source
 from klpkit.errors import FormatError, UserError
 from klpkit.impact.graph import Graph
 from klpkit.records import read_clone_dumps
@@ -140,10 +140,10 @@ class _Told:
         return found + _one_sided(after, before, "now inlines {}", function)
 
     def _own_source(self, function: Function) -> list[Reason]:
-        places = self._original.location(function.name), self._patched.location(function.patched_name)
-        if self._same(*places) is not False:
+        before, after = self._original.location(function.name), self._patched.location(function.patched_name)
+        if before is None or after is None or self._same(before, after) is not False:
             return []
-        return [Reason(Cause.SOURCE, f"its source differs ({places[0]} and {places[1]})")]
+        return [Reason(Cause.SOURCE, f"its source differs ({both_places(before, after)})")]
 
     def _same(self, before: Location | None, after: Location | None) -> bool | None:
         if before is None or after is None:

@@ -15,7 +15,7 @@ from klpkit.diff.compare import Comparison
 from klpkit.diff.graph import Graph
 from klpkit.diff.linetable import Row
 from klpkit.diff.model import Cause, MovedLine, ObjectDiff, Reason, Status
-from klpkit.diff.sourcetext import same_source
+from klpkit.diff.sourcetext import both_places, same_source
 from klpkit.records.model import Location
 
 
@@ -73,7 +73,9 @@ def _reasons(result: Comparison, row: int) -> list[Reason]:
     found, known = [], before[0].opens and after[0].opens
     same = known and same_source(Path(a.path), _location(before[0]), Path(b.path), _location(after[0]))
     if known and same is False:
-        found.append(Reason(Cause.SOURCE, f"its source differs ({_place(before[0])} and {_place(after[0])})"))
+        found.append(
+            Reason(Cause.SOURCE, f"its source differs ({both_places(_location(before[0]), _location(after[0]))})")
+        )
     elif known and same is None and _extent(before) != _extent(after):
         spans = f"{_span(after)} in place of {_span(before)}"
         found.append(Reason(Cause.LINES, f"its source lines are {spans} (line tables)"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,16 @@ def same_source(dump: Path, before: Location, other_dump: Path, after: Location)
         return None
     texts = _tokens(left, before.line), _tokens(right, after.line)
     return None if not texts[0] or not texts[1] else texts[0] == texts[1]
+
+
+def both_places(before: Location, after: Location) -> str:
+    """Two places in two trees for a reader: what their paths end with alike, once."""
+    pairs = zip(reversed(Path(before.file).parts), reversed(Path(after.file).parts), strict=False)
+    common = [mine for mine, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    if not common:
+        return f"{before} and {after}"
+    place = Location("/".join(reversed(common)).replace("//", "/"), before.line)
+    return str(place) if before.line == after.line else f"{place}, now {after.line}"
 
 
 def _file(dump: Path, name: str) -> Path | None:
