@@ -86,6 +86,20 @@ OWN = {
     ),
 }
 
+KERNEL_FLAGS = """
+    -std=gnu11 -Wall -Werror -fno-strict-aliasing -mno-sse -mno-red-zone -mcmodel=kernel -fno-pie -pg -mfentry
+    -fcf-protection=branch -fno-jump-tables -fstack-protector-strong -ftrivial-auto-var-init=zero
+    -mstack-alignment=8 -mretpoline-external-thunk -mfunction-return=thunk-extern -falign-functions=16 -g
+"""
+OWN["a-kernel's-flags"] = Program(
+    f"int probe(int); void fill(char *); int (*hook)(int); {NOINLINE} static int body(int x)"
+    " { char b[64]; fill(b); return b[x]; } int caller(int x) { return body(x) + hook(x); }"
+    " int user(int x) { switch (x) { case 0: return probe(1); case 1: return probe(7); case 2: return body(x) + 3;"
+    " case 3: return probe(3); case 4: return probe(9); } return body(x) + 2; }",
+    {},
+    flags=tuple(KERNEL_FLAGS.split()),
+)
+
 EVERY = {name: (PROGRAMS[name], names, ASSUMING.get(name, set())) for name, names in SHARED.items()} | {
     name: (program, set(program.expected), set(program.assumes)) for name, program in OWN.items()
 }
