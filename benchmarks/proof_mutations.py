@@ -47,6 +47,7 @@ TRIES = 12
 
 STORE = "klpkit_mutant"
 _NUMBER = re.compile(r"(?<![\w.\"'])(0[xX][0-9a-fA-F]+|\d+)(?=[uUlL]*\b(?![.\w]))")
+_QUOTED = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
 _UNSAFE = re.compile(r"\b(case|asm|__asm__|__asm|sizeof|_Static_assert|__builtin_\w+|__attribute__)\b")
 
 
@@ -101,6 +102,7 @@ def mutants(unit: ProofUnit, function: SourceFunction, chance: random.Random) ->
 
 def _body(source: str, name: str) -> tuple[int, int] | None:
     """Where the body of `name` begins, behind its opening brace, and ends: a line may define several functions."""
+    source = _blanked(source)
     for found in re.finditer(rf"\b{re.escape(name)}\s*\(", source):
         close = _closing(source, found.end() - 1)
         if close is not None and (opening := re.match(r"[^;{}=]*\{", source[close + 1 :])):
@@ -108,6 +110,11 @@ def _body(source: str, name: str) -> tuple[int, int] | None:
             end = _closing(source, start - 1, "{}")
             return None if end is None else (start, end)
     return None
+
+
+def _blanked(source: str) -> str:
+    """`source` with what is quoted in it made blank."""
+    return _QUOTED.sub(lambda found: " " * len(found[0]), source)
 
 
 Made = tuple[int, str] | None
@@ -139,6 +146,7 @@ def _branch(source: str, _: ProofUnit, chance: random.Random) -> Made:
 
 def _closing(source: str, at: int, pair: str = "()") -> int | None:
     """The parenthesis that closes the one at `at`."""
+    source = _blanked(source)
     depth = 0
     for place in range(at, len(source)):
         depth += (source[place] == pair[0]) - (source[place] == pair[1])
@@ -159,10 +167,10 @@ def _argument(source: str, unit: ProofUnit, chance: random.Random) -> Made:
     end = _closing(source, found.end() - 1)
     if end is None or not source[found.end() : end].strip():
         return None
-    depth, starts = 0, [found.end()]
+    depth, starts, plain = 0, [found.end()], _blanked(source)
     for place in range(found.end(), end):
-        depth += (source[place] in "([{") - (source[place] in ")]}")
-        if source[place] == "," and depth == 0:
+        depth += (plain[place] in "([{") - (plain[place] in ")]}")
+        if plain[place] == "," and depth == 0:
             starts.append(place + 1)
     ends = [*(at - 1 for at in starts[1:]), end]
     first, last = chance.choice(list(zip(starts, ends, strict=True)))
