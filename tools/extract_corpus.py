@@ -159,7 +159,7 @@ def _unit_rows(
     start = time.monotonic()
     with units_evidence(tree, [unit], []) as evidence, tempfile.TemporaryDirectory() as work:
         compiling = time.monotonic() - start
-        extractor = Extractor(tree, evidence, target, Path(work))
+        extractor = Extractor(tree, evidence, target, Path(work), thorough=True)
         reader = extractor.reader(source)
         code = evidence.code(source)
         assert code is not None
@@ -191,10 +191,7 @@ def _outcome(extractor: Extractor, spec: str) -> dict[str, Any]:
         "lines": draft.text.count("\n"),
         "functions": len(draft.functions),
         "all_includes": draft.all_includes,
-        "code": {
-            each.function: [str(each.sameness), each.sentence, bool(each.known or each.copies or each.narrowed)]
-            for each in checked
-        },
+        "code": {each.function: [str(each.sameness), each.sentence, bool(each.reasons)] for each in checked},
     }
 
 

@@ -45,6 +45,23 @@ int other(int x)
 	return step(x) * 2;
 }
 
+__attribute__((noinline, no_instrument_function)) static int untraced(int x)
+{
+	return hidden(x) - 5;
+}
+
+int uses(int x)
+{
+	return untraced(x + 1) * untraced(x - 1);
+}
+
+__attribute__((noinline, no_instrument_function)) static int in_table(int x)
+{
+	return hidden(x) - 6;
+}
+
+int (*table[])(int) = {in_table};
+
 __attribute__((section(".init.text"))) int starts(int x)
 {
 	return exported(x) + 4;
@@ -151,6 +168,23 @@ def test_json_tells_everything(place: Place, tmp_path: Path) -> None:
     }
     assert {each["function"]: each["as_in_kernel"] for each in unit["code"]}["target"] == "equal"
     assert {"name": "helper", "origin": "annotated", "object": "vmlinux", "symbol": "helper"} in unit["references"]
+
+
+def test_a_function_that_can_t_be_traced_brings_in_its_callers(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    result = place.run("untraced", "--json")
+    assert result.exit_code == 0, result.exception
+    (unit,) = json.loads(result.stdout)["units"]
+    functions = {each["name"]: (each["replaced"], each["why"]) for each in unit["functions"]}
+    assert functions == {
+        "untraced": (False, "asked for"),
+        "uses": (True, "it calls untraced, which can't be replaced itself"),
+    }
+
+
+def test_one_that_a_table_names_is_refused(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    assert "no-ftrace-location" in said(place.run("in_table"), RefusedError)
 
 
 def test_state_of_macros_is_said_to_start_anew(place: Place, tmp_path: Path) -> None:

@@ -226,6 +226,15 @@ def test_a_header_s_function_is_copied_from_the_header(tmp_path: Path) -> None:
     assert "return klpp_small(a);" in made.text
 
 
+def test_an_included_source_stands_where_it_is_included(tmp_path: Path) -> None:
+    (tmp_path / "part.c").write_text("static int part(struct thing *t)\n{\n\treturn outside(t) + LOCAL;\n}\n")
+    text = '#include "h.h"\n#define LOCAL 3\n#include "part.c"\nint f(struct thing *t) { return part(t); }\n'
+    made = draft(tmp_path, text, "f")
+    order = [made.text.index(word) for word in ('"h.h"', "#define LOCAL", "part(struct", "klpp_f(")]
+    assert order == sorted(order)
+    assert "part.c" not in made.text
+
+
 def test_exports_are_left_behind(tmp_path: Path) -> None:
     text = '#define EXPORT(f) extern typeof(f) f; asm(".globl e_" #f)\nint f(void) { return 3; }\nEXPORT(f);\n'
     assert "EXPORT" not in draft(tmp_path, text, "f").text

@@ -34,6 +34,9 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--symvers", type=_FILE, metavar="FILE", help="Its Module.symvers: what is exported.")
 @click.option("--name", default="livepatch_draft", show_default=True, help="The module's name.")
 @click.option("--only", is_flag=True, help="Only the functions named, not those that must be patched with them.")
+@click.option(
+    "--thorough", is_flag=True, help="Compare function by function even where a difference is explained."
+)
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
@@ -65,7 +68,15 @@ def command(**options: Any) -> None:
     if not specs:
         raise click.UsageError("name a function, or a patch with --patch")
     with tempfile.TemporaryDirectory(prefix="klpkit-extract-") as work, counter("compiling") as progress:
-        found = extract(tree, specs, target, Path(work), closed=not options["only"], progress=progress)
+        found = extract(
+            tree,
+            specs,
+            target,
+            Path(work),
+            closed=not options["only"],
+            thorough=options["thorough"],
+            progress=progress,
+        )
         written = write_package(
             found.drafts,
             options["output"],

@@ -74,11 +74,16 @@ class Checked:
         return f"code {differs}"
 
     @property
-    def _why(self) -> str:
+    def reasons(self) -> list[str]:
+        """Why the kernel's code can differ from the draft's though nothing was lost."""
         reasons = [f"the kernel's compiler saw all there is of {', '.join(self.known)}"] * bool(self.known)
         reasons += [f"it calls copies of {', '.join(self.copies)}"] * bool(self.copies)
         reasons += ["the kernel's takes for granted what its callers pass"] * self.narrowed
-        return f" (that can be since {'; '.join(reasons)})" if reasons else ""
+        return reasons
+
+    @property
+    def _why(self) -> str:
+        return f" (that can be since {'; '.join(self.reasons)})" if self.reasons else ""
 
 
 class Checker:
@@ -211,9 +216,9 @@ def _sorted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def differs(checked: Iterable[Checked]) -> bool:
-    """Whether any differs."""
-    return any(each.sameness is Sameness.DIFFERS for each in checked)
+def differs(checked: Iterable[Checked], *, explained: bool) -> bool:
+    """Whether any differs; those that differ for a reason that is known count where `explained` says so."""
+    return any(each.sameness is Sameness.DIFFERS and (explained or not each.reasons) for each in checked)
 
 
 def alone(checked: Sequence[Checked], draft: UnitDraft, path: Path, original: Path) -> tuple[Checked, ...]:

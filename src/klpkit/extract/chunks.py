@@ -125,6 +125,15 @@ class Source:
         """The line of this text that is `line` of the local `file`."""
         return self.offsets[file] + line
 
+    def rank(self, place: int) -> tuple[float, ...]:
+        """What sorts lines of this text as the compiler sees them: an included file where it is included."""
+        file = max((file for file, offset in self.offsets.items() if offset < place), key=self.offsets.__getitem__)
+        return self._rank(file, place - self.offsets[file])
+
+    def _rank(self, file: str, line: int) -> tuple[float, ...]:
+        before = self._rank(*self.found.included[file]) if file in self.found.included else ()
+        return (*before, line)
+
     def macro_text(self, macro: Macro) -> str:
         """The definition as it was written, its continued lines and the comment above included."""
         line = self.place(macro.file, macro.line)

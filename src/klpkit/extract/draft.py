@@ -67,13 +67,13 @@ class _Writer:
         self.draft = Draft()
 
     def write(self, includes: Sequence[Include]) -> Draft:
-        pieces = [*self._includes(includes), *self._macros()]
-        after_includes = max((line for line, _ in self._includes(includes)), default=0) + 0.5
+        rank = self.source.rank
+        pieces = [(rank(line), text) for line, text in (*self._includes(includes), *self._macros())]
+        after_includes = (*max((rank(line) for line, _ in self._includes(includes)), default=()), 0.5)
         pieces += [(after_includes, self._redefined(macro)) for macro in self.plan.header_macros]
-        pieces += [
-            (after_includes if kept.chunk.header else kept.chunk.first, renamed(self._text(kept), self.names))
-            for kept in self.plan.kept.values()
-        ]
+        for kept in self.plan.kept.values():
+            where = after_includes if kept.chunk.header else rank(kept.chunk.first)
+            pieces.append((where, renamed(self._text(kept), self.names)))
         before = ""
         for _, text in sorted(piece for piece in pieces if piece[1]):
             if before and not _stick_together(before, text):
@@ -82,7 +82,7 @@ class _Writer:
             before = text
         return self.draft
 
-    def _includes(self, includes: Sequence[Include]) -> Iterator[tuple[float, str]]:
+    def _includes(self, includes: Sequence[Include]) -> Iterator[tuple[int, str]]:
         for include in includes:
             line = self.source.place(include.origin, include.line)
             yield line, self.source.lines[line - 1].strip()
@@ -91,7 +91,7 @@ class _Writer:
         """A header's macro that uses the draft's copy of a function."""
         return f"#undef {macro.name}\n{renamed(macro.text, self.names)}"
 
-    def _macros(self) -> Iterator[tuple[float, str]]:
+    def _macros(self) -> Iterator[tuple[int, str]]:
         taken = [(kept.chunk.first, kept.chunk.last) for kept in self.plan.kept.values() if kept.verbatim]
         for name, definitions in self.plan.macros.items():
             for macro in definitions if name not in _DEFINING else ():

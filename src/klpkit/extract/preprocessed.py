@@ -59,6 +59,8 @@ class Preprocessed:
     expanded: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     macros: dict[str, list[Macro]] = field(default_factory=dict)
     includes: list[Include] = field(default_factory=list)
+    included: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Where each local file but the source is included: file → (file, line)."""
     _words: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def words(self, file: str) -> frozenset[str]:
@@ -118,6 +120,8 @@ class _Reader:
         elif "2" in flags and file in self.locals and self.include is not None:
             self.include.line = number - 1
             self.include = None
+        elif "2" in flags and file in self.locals and self.here in self.locals:
+            self.found.included[self.here] = (file, number - 1)
         self.here, self.number = file, number
 
     def _enter(self, file: str) -> None:

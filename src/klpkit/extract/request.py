@@ -43,21 +43,36 @@ class Extraction:
 
 
 def extract(
-    tree: BuildTree, specs: Sequence[str], target: Target, work: Path, *, closed: bool = True, progress: Progress
+    tree: BuildTree,
+    specs: Sequence[str],
+    target: Target,
+    work: Path,
+    *,
+    closed: bool = True,
+    thorough: bool = False,
+    progress: Progress,
 ) -> Extraction:
     """Draft the functions `specs` (`name` or `file:name`) of `tree` for the kernel `target`, in the folder `work`.
 
-    `closed` takes in every impacted function as well.  Raises `RefusedError` where a function can't be patched.
+    `closed` takes in every impacted function as well; `thorough` is that of `Extractor`.  Raises `RefusedError`
+    where a function can't be patched.
     """
     with from_build(tree, specs, progress=progress) as evidence:
-        return Extractor(tree, evidence, target, work).extract(specs, work, closed=closed)
+        return Extractor(tree, evidence, target, work, thorough=thorough).extract(specs, work, closed=closed)
 
 
 class Extractor:
     """Drafts from evidence that is at hand; each unit is preprocessed and read once."""
 
-    def __init__(self, tree: BuildTree, evidence: Evidence, target: Target, work: Path) -> None:
-        """`work` is a folder for what serves several drafts."""
+    def __init__(
+        self, tree: BuildTree, evidence: Evidence, target: Target, work: Path, *, thorough: bool = False
+    ) -> None:
+        """`work` is a folder for what serves several drafts.
+
+        Where a function's code differs from the kernel's, draft and source are compared function by function;
+        `thorough` does so also where a reason for the difference is known.
+        """
+        self.thorough = thorough
         self.tree, self.evidence, self.target, self.work = tree, evidence, target, work
         self._readers: dict[str, UnitReader] = {}
         self._alone: dict[str, Path] = {}
@@ -82,7 +97,7 @@ class Extractor:
         """`draft` held against the kernel's code; where it differs, against the source's, function by function."""
         code, reader = self._code(unit), self.reader(unit)
         found = self._checker.check(draft, code.path, code.narrowed)
-        if not differs(found):
+        if not differs(found, explained=self.thorough):
             return found
         try:
             if unit not in self._alone:
@@ -127,8 +142,8 @@ def _closed(evidence: Evidence, specs: Sequence[str]) -> tuple[ImpactAnswer, dic
         more = [
             (f"{item.function.unit}:{caller}", item.function.symbol)
             for item in answer.impacted
-            if item.patchability.how is How.CALLERS
-            for caller in _callers(evidence.code(item.function.unit), item.function.symbol)
+            if item.patchability.how is How.CALLERS or _untraced(item)
+            for caller in _callers(evidence.code(item.function.unit), item)
         ]
         new = {spec: clone for spec, clone in more if spec not in asked}
         if not new:
@@ -137,22 +152,39 @@ def _closed(evidence: Evidence, specs: Sequence[str]) -> tuple[ImpactAnswer, dic
         clones |= {spec.rpartition(":")[2]: clone for spec, clone in new.items()}
 
 
-def _callers(code: CodeFile | None, symbol: str) -> Iterator[str]:
-    """The functions of an object whose code refers to `symbol`."""
+def _callers(code: CodeFile | None, item: ImpactedFunction) -> list[str]:
+    """The functions of an object whose code refers to a function that can't be replaced itself.
+
+    Raises `RefusedError` where they are not all that use it.
+    """
+    symbol = item.function.symbol
+    users = dict(_users(code, symbol)) if code else {}
+    if _untraced(item) and (not users or not all(users.values())):
+        raise RefusedError(
+            "no-ftrace-location",
+            f"{symbol} has no ftrace location, and not only functions of its source use it",
+            hint="patch what uses it",
+        )
+    return [name for name, is_code in users.items() if is_code]
+
+
+def _users(code: CodeFile, symbol: str) -> Iterator[tuple[str, bool]]:
+    """What refers to `symbol` in an object, and whether it is a function; itself and special sections left out."""
     from klpkit.diff.load import load
     from klpkit.diff.pool import Pool
     from klpkit.elf import ElfFile
+    from klpkit.elf.special import Role
 
-    if code is None:
-        return
     graph = load(ElfFile.open(code.path), Pool(), Pool())
     rows, first = graph.users
     for entity in range(len(graph.entities.role)):
-        if graph.names[entity] == symbol:
-            for row in rows[int(first[entity]) : int(first[entity + 1])].tolist():
-                name = graph.names[int(graph.references.owner[row])]
-                if name and name != symbol:
-                    yield name.partition(".cold")[0]
+        if graph.names[entity] != symbol:
+            continue
+        for row in rows[int(first[entity]) : int(first[entity + 1])].tolist():
+            owner = int(graph.references.owner[row])
+            role, name = graph.entities.role[owner], graph.names[owner].partition(".cold")[0]
+            if name != symbol and role in (Role.TEXT, Role.DATA, Role.RODATA):
+                yield name, bool(role == Role.TEXT and name)
 
 
 def _by_unit(items: Sequence[ImpactedFunction]) -> dict[str, list[ImpactedFunction]]:
@@ -171,6 +203,11 @@ def _is_clone(item: ImpactedFunction) -> bool:
     return item.patchability.how is How.CALLERS and "." in item.function.symbol
 
 
+def _untraced(item: ImpactedFunction) -> bool:
+    """Whether the function has code that live patching can't redirect: `inline` implies notrace in the kernel."""
+    return item.patchability.how is How.SYMBOL and item.patchability.ftrace is False
+
+
 def _refuse(items: Sequence[ImpactedFunction]) -> None:
     for item in items:
         if item.patchability.forbidden:
@@ -183,7 +220,7 @@ def _refuse(items: Sequence[ImpactedFunction]) -> None:
 
 def _wanted(item: ImpactedFunction, clones: dict[str, str], kernel: ShippedKernel) -> Wanted:
     name = item.function.symbol
-    replaced = item.patchability.how is How.SYMBOL
+    replaced = item.patchability.how is How.SYMBOL and not _untraced(item)
     return Wanted(name, _why(item, clones), kernel.replaced(name) if replaced else 0, replaced)
 
 
@@ -193,4 +230,4 @@ def _why(item: ImpactedFunction, clones: dict[str, str]) -> str:
         effect = item.chain[-1]
         return cause(effect.cause).sentence.format(user=effect.user.symbol, body=effect.body.symbol)
     clone = clones.get(item.function.symbol)
-    return f"it calls the clone {clone}" if clone else ASKED
+    return f"it calls {clone}, which can't be replaced itself" if clone else ASKED

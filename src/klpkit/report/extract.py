@@ -68,7 +68,7 @@ def _summary(found: Extraction) -> Iterator[str]:
         sentences = {each.function: each.sentence for each in checked}
         yield f"{draft.unit.source.name} ({draft.home})"
         for each in wanted:
-            how = "replaced" if each.replaced else "edited, no code of its own"
+            how = "replaced" if each.replaced else "edited, its users carry it"
             yield f"  {each.name}: {each.why} ({how})"
             yield f"    {sentences.get(each.name, '')}"
         if draft.copied:
