@@ -48,7 +48,8 @@ def code_lines(text: str) -> int:
 def measured(argv: list[str]) -> tuple[float, float]:
     """Wall seconds and the largest resident size (MB) of a command and what it runs."""
     start = time.monotonic()
-    child = os.posix_spawn(argv[0], argv, {**os.environ, "LC_ALL": "C"})
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    child = os.posix_spawn(argv[0], argv, {**os.environ, "LC_ALL": "C"}, file_actions=quiet)
     _, status, usage = os.wait4(child, 0)
     if status:
         raise SystemExit(f"{' '.join(argv)} failed")
