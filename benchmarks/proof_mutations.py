@@ -256,13 +256,26 @@ def _explained(
             found[symbol] = "new-fact"
     left = rest - found.keys()
     equal = _inlined_back(unit, function, mutant, build, left, folder) if left else set()
-    return {**found, **{symbol: "inlining" if symbol in equal else "unexplained" for symbol in left}}
+    found.update(dict.fromkeys(equal, "inlining"))
+    if left := rest - found.keys():
+        equal = _inlined_back(unit, function, mutant, second, left, folder, hidden=function.name)
+        found.update(dict.fromkeys(equal, "new-use"))
+    return {**dict.fromkeys(rest, "unexplained"), **found}
 
 
 def _inlined_back(
-    unit: ProofUnit, function: SourceFunction, mutant: Mutant, build: Build, rest: set[str], folder: Path
+    unit: ProofUnit,
+    function: SourceFunction,
+    mutant: Mutant,
+    build: Build,
+    rest: set[str],
+    folder: Path,
+    hidden: str = "",
 ) -> set[str]:
-    """Those of `rest` whose code is the original's in a build of the mutant that is told to inline as before."""
+    """Those of `rest` whose code is the original's in a build of the mutant that is told to inline as before.
+
+    `build` is the mutant without that, its body hidden or not, as in the builds that are tried.
+    """
     found = difference(unit.baseline.decisions, build.decisions, function.symbol)
     own = function.name
     fewer = {body: "always_inline" for body, _ in found.fewer if body in unit.functions and body != own}
@@ -273,7 +286,7 @@ def _inlined_back(
         if not pins or not rest - equal:
             continue
         try:
-            again = _compiled(unit, mutant.text, folder / f"pinned-{number}", pins=pins)
+            again = _compiled(unit, mutant.text, folder / f"pinned-{hidden}-{number}", hidden=hidden, pins=pins)
         except ProgramFailedError:
             continue
         equal |= rest - changes(unit.baseline.object, again.object, function.symbol).by_symbol.keys()
