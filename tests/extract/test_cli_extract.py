@@ -60,6 +60,12 @@ __attribute__((noinline, no_instrument_function)) static int in_table(int x)
 	return hidden(x) - 6;
 }
 
+int body(int x)
+{
+	return hidden(x) * 7;
+}
+int same_body(int x) __attribute__((alias("body")));
+
 int (*table[])(int) = {in_table};
 
 __attribute__((section(".init.text"))) int starts(int x)
@@ -185,6 +191,14 @@ def test_a_function_that_can_t_be_traced_brings_in_its_callers(place: Place, tmp
 def test_one_that_a_table_names_is_refused(place: Place, tmp_path: Path) -> None:
     place.out = tmp_path / "new"
     assert "no-ftrace-location" in said(place.run("in_table"), RefusedError)
+
+
+def test_a_body_with_two_names_is_replaced_once(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    result = place.run("body", "same_body", "--json")
+    assert result.exit_code == 0, result.exception
+    (unit,) = json.loads(result.stdout)["units"]
+    assert [each["name"] for each in unit["functions"]] == ["body"]
 
 
 def test_state_of_macros_is_said_to_start_anew(place: Place, tmp_path: Path) -> None:

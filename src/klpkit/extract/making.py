@@ -95,6 +95,13 @@ class UnitReader:
         """The unit's source, cut into chunks."""
         return Source(self._found, lambda file: (self.unit.directory / file).read_text(errors="surrogateescape"))
 
+    def is_alias(self, name: str, others: Collection[str]) -> bool:
+        """Whether the source does not define `name`, and it is the code of another one of `others`."""
+        if self.source.declared(name, ("function",)):
+            return False
+        place = self._running.place(name)
+        return place is not None and any(self._running.place(other) == place for other in others if other != name)
+
     def draft(self, functions: Sequence[str], work: Path) -> UnitDraft:
         """Extract `functions` in the folder `work`.
 

@@ -129,6 +129,9 @@ class Extractor:
         _refuse(items)
         work.mkdir(parents=True, exist_ok=True)
         reader = self.reader(name)
+        # One body, one replacement: the name that the source defines stands for its aliases.
+        names = [_source_name(item) for item in items]
+        items = [item for item in items if not reader.is_alias(_source_name(item), names)]
         draft = reader.draft(list(dict.fromkeys(_source_name(item) for item in items)), work)
         kernel = self._kernels[name]
         return draft, tuple(_wanted(item, clones, kernel) for item in items if not _is_clone(item))

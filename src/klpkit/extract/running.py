@@ -39,6 +39,11 @@ class CompiledOriginal:
         """Whether there is code under the plain name that may be called as the source declares it."""
         return self._kinds.get(name) == c.STT_FUNC and name not in self.uncallable
 
+    def place(self, name: str) -> tuple[int, int] | None:
+        """(section, offset) of the function `name`, which its aliases share; None where it has no code."""
+        named = (symbol for symbol in self.elf.symbols if symbol.name == name and symbol.section > 0)
+        return next(((symbol.section, symbol.value) for symbol in named), None)
+
     def has_code(self, name: str) -> bool:
         """Whether there is code under the plain name, to be replaced at least."""
         return self._kinds.get(name) == c.STT_FUNC
