@@ -2,9 +2,9 @@
 
     python benchmarks/bench_help.py [ROUNDS]
 
-The baselines are the bare interpreter and `import click`, without which no command line starts.  The three take
-turns and the median of each counts.  Bytecode is kept as it is at a user's, even where the environment forbids
-it: in a folder of its own.
+The baselines are the bare interpreter and `import click`, without which no command runs.  The three take turns
+and the median of each counts.  Bytecode is kept as it is at a user's, even where the environment forbids it: in
+a folder of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT_MS = 80
 COMMANDS = {
     "bare interpreter": ["-c", "pass"],
     "import click": ["-c", "import click"],
-    "klpkit --help": ["-c", "from klpkit.cli.main import main; main()", "--help"],
+    "klpkit --help": ["-c", "from klpkit.cli.entry import main; main()", "--help"],
 }
 
 

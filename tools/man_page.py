@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from klpkit.cli.main import COMMANDS, cli
+from klpkit.cli.commands import COMMANDS
+from klpkit.cli.main import cli
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/man/klpkit.1"
 
