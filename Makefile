@@ -14,6 +14,7 @@ demo: setup-boot ## an impact list and a live patch for Debian's stock kernel, i
 
 test: setup-test ## every tier of the tests, with every compiler that they know
 	@$(VENV)/python tools/debian_kernel.py stock >/dev/null
+	@$(VENV)/python tools/debian_kernel.py image >/dev/null
 	@$(VENV)/pytest -n auto
 
 fast: setup-fast ## the fast tier alone (under 2 minutes)
