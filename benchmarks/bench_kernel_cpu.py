@@ -1,13 +1,13 @@
 """What `klpkit-cc` adds to the CPU time of a kernel build, level by level.
 
-A sample of the small kernel's translation units is compiled by the compiler with a level's own flags and
-`-fdump-ipa-clones`, and by `klpkit-cc` at that level with the list of all functions, in turn, so that other load
+A sample of the small kernel's translation units is compiled by the compiler with a level's own flags and the dumps
+that the driver reads, and by `klpkit-cc` at that level with the list of all functions, in turn, so that other load
 weighs on both.  Nothing is written into the build tree.
 
 `tree` compares user and system time of both process trees, of each unit the least of `--rounds`: it holds all that
 the driver causes, and the compiler's own time, which moves by a tenth and more from run to run.  `own` is what the
-driver's processes used themselves, which the kernel counts in nanoseconds: all that is added at `inline` and
-`inline-clone`, where the compiler does the same work with and without the driver.
+driver's processes used themselves, which the kernel counts in nanoseconds: the compiler does the same work with
+and without it.
 
 Run with `python benchmarks/bench_kernel_cpu.py [--build TREE] [--units N] [--rounds N] [--seed N] [LEVEL…|all]`;
 without a level it is `inline-clone`.  About a second a unit and round.
@@ -32,6 +32,8 @@ from klpkit.compilers.driver import features
 from klpkit.compilers.levels import DEFAULT_LEVEL, LEVELS, Level
 
 LIMIT = 1.06
+# What else tells at a level whether it was honoured: which functions are always_inline, which are static.
+MORE_DUMPS = {Level.NONE: ("-fdump-tree-cfg",), Level.ONLY_INLINE_STATIC: ("-fdump-ipa-cgraph",)}
 FOLDERS = ("kernel/", "mm/", "fs/", "lib/", "drivers/")
 UNITS = 40
 ROUNDS = 2
@@ -137,7 +139,9 @@ def _commands(unit: TranslationUnit, level: Level, folder: Path) -> tuple[list[s
     compiler = shutil.which(unit.compiler[-1]) or unit.compiler[-1]
     flags = features.of(compiler).flags_for(level, "compile", lto=False)
     ours = (f"-fease-live-patching={level}", f"-flive-patching-list=all,{folder / 'list.txt'}")
-    alone = [*replay_argv(unit, target, extra=[*flags, f"-fdump-ipa-clones={folder / 'dump'}"])]
+    dumps = ("-fdump-ipa-clones", *MORE_DUMPS.get(level, ()))
+    asked = [f"{dump}={folder / f'dump{number}'}" for number, dump in enumerate(dumps)]
+    alone = [*replay_argv(unit, target, extra=[*flags, *asked])]
     return alone, [*_driver(), *replay_argv(unit, target, extra=ours)]
 
 
