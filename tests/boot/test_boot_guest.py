@@ -236,3 +236,11 @@ def test_the_command_shows_what_a_failed_check_printed(qemu: Qemu, kernel: Path)
     assert "check FAILED with status 4" in result.stdout
     assert "  | wrong answer\n" in result.stdout
     assert result.stdout.endswith("FAILED\n")
+
+
+@pytest.mark.parametrize("option", ["--stress", "--load-after"])
+def test_what_only_a_patch_gives_sense_is_not_passed_over(kernel: Path, module: Path, option: str) -> None:
+    value = "3" if option == "--stress" else str(module)
+    result = CliRunner().invoke(command, ["--kernel", str(kernel), option, value])
+    assert result.exit_code == 2
+    assert "--module" in result.output

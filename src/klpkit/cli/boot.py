@@ -70,6 +70,8 @@ def command(
       klpkit boot --kernel vmlinuz --module livepatch-fix.ko --check check.sh
       klpkit boot --kernel vmlinuz --module livepatch-fix.ko --stress 20
     """
+    if module is None and (stress or load_after):
+        raise click.UsageError("--stress and --load-after need a live patch: name it with --module")
     from klpkit.boot.guest import Guest, run_guest
     from klpkit.boot.qemu import Resources
     from klpkit.report.boot import boot_json, boot_text
