@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from conftest_pairs import Compile
 
 from klpkit.cli.diff import command
-from klpkit.diff import Cause, ObjectDiff, diff_files
+from klpkit.diff import Cause, CodeChanges, ObjectDiff, code_changes, diff_files
 from klpkit.diff.sourcetext import both_places
+from klpkit.elf import ElfFile
 from klpkit.errors import FormatError, UserError
 from klpkit.records.model import Location
 
@@ -150,3 +151,12 @@ def test_a_folder_without_the_dump_that_was_asked_for_is_refused(compile_c: Comp
 )
 def test_a_place_in_two_trees_is_named_once(before: Location, after: Location, said: str) -> None:
     assert both_places(before, after) == said
+
+
+def test_code_changes_are_told_without_anything_about_live_patches(compile_c: Compile) -> None:
+    longer = f"{CHANGED}int fresh;\nint more(int x) {{ return ++fresh + x; }}\n"
+    before, after = (ElfFile.open(compile_c(text, *FLAGS)) for text in (SOURCE, longer))
+    forward, back = code_changes(before, after), code_changes(after, before)
+    assert [function.name for function in forward.changed] == ["outer"]
+    assert [function.name for function in forward.new] == [function.name for function in back.gone] == ["more"]
+    assert code_changes(before, before) == CodeChanges((), (), (), moved=())
