@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +38,14 @@ class SmallKernel:
     build: Path
 
 
-def find_stock() -> StockKernel | None:
-    """The newest prepared stock kernel in the cache."""
-    for stamp in sorted(KERNELS.glob("*/build.prepared"), key=lambda path: path.stat().st_mtime, reverse=True):
+def version_key(version: str) -> tuple[int, ...]:
+    """Debian versions in their order, as far as kernels use it: numbers count, and `~` is before the end."""
+    return (*(-1 if part == "~" else int(part) for part in re.findall(r"\d+|~", version)), 0)
+
+
+def find_stock(kernels: Path = KERNELS) -> StockKernel | None:
+    """The prepared stock kernel of the highest version in the cache, whichever was prepared last."""
+    for stamp in sorted(kernels.glob("*/build.prepared"), key=lambda s: version_key(s.parent.name), reverse=True):
         root = stamp.parent
         known = json.loads((root / "release.json").read_text())
         release = f"{known['abi']}-cloud-amd64"
