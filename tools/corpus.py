@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -261,6 +262,9 @@ def forget(corpus: Corpus, reason: str) -> None:
 
 def main() -> int:
     options = parse_arguments()
+    # Whoever ends this ends its compilers as well, and leaves no folders behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         corpus = open_corpus(options.old, options.new, options.jobs)
         if options.again:
