@@ -4,7 +4,7 @@
     debian_kernel.py image [--dbg]    the shipped image and modules; with --dbg its vmlinux with DWARF too
     debian_kernel.py small [--build]  a tiny kernel with live patching from the same source
 
-Each prints one JSON line with the paths of what there is.  Repeating a command costs nothing, and an interrupted
+Each prints one JSON line with the paths of what there is; `--series 6.1` takes another Linux.  Repeating a command costs nothing, and an interrupted
 one goes on where it stopped: packages are unpacked under a temporary name and renamed when complete.
 """
 
@@ -29,6 +29,7 @@ from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.errors import EnvironmentLackError, KlpkitError
 
 SERIES = "6.12"
+"""The series of Linux that is meant where neither `--series` nor `--version` says another."""
 FLAVOUR = "cloud-amd64"
 COMPILER = "x86_64-linux-gnu-gcc-12"
 FRAGMENT = Path(__file__).with_name("small-kernel.config")
@@ -57,12 +58,17 @@ class Release:
         return f"{self.abi}-{FLAVOUR}"
 
     @property
+    def series(self) -> str:
+        """The first two numbers of the version, which names the source package."""
+        return ".".join(self.version.split(".")[:2])
+
+    @property
     def root(self) -> Path:
         return cache_dir("kernels", self.version)
 
     @property
     def source(self) -> Path:
-        return self.root / "source" / f"linux-source-{SERIES}"
+        return self.root / "source" / f"linux-source-{self.series}"
 
     @property
     def headers(self) -> Path:
@@ -80,15 +86,15 @@ def version_order(a: str, b: str) -> int:
     return -1 if older else int(a != b)
 
 
-def releases() -> list[Release]:
+def releases(series: str) -> list[Release]:
     """Every release of which apt offers both the cloud image and the source, newest first."""
-    image = re.compile(rf"linux-image-({re.escape(SERIES)}\.[^-]+)-{FLAVOUR}$")
-    names = output_of("apt-cache", "pkgnames", f"linux-image-{SERIES}.").split()
+    image = re.compile(rf"linux-image-({re.escape(series)}\..+)-{FLAVOUR}$")
+    names = output_of("apt-cache", "pkgnames", f"linux-image-{series}.").split()
     images = [name for name in names if image.match(name)]
-    sources = {version for _, version in madison([f"linux-source-{SERIES}"])}
+    sources = {version for _, version in madison([f"linux-source-{series}"])}
     if not images or not sources:
         raise EnvironmentLackError(
-            f"apt offers no linux-source-{SERIES} with a {FLAVOUR} image", hint="run apt-get update, as root"
+            f"apt offers no linux-source-{series} with a {FLAVOUR} image", hint="run apt-get update, as root"
         )
     found: dict[str, Release] = {}
     for name, version in madison(images):
@@ -99,13 +105,13 @@ def releases() -> list[Release]:
     return [found[version] for version in order]
 
 
-def pick_release(version: str) -> Release:
+def pick_release(version: str, series: str = SERIES) -> Release:
     """The release that was asked for, else the newest; remembered, so that apt is not needed again for it."""
     if version:
         remembered = cache_dir("kernels") / version / "release.json"
         if remembered.exists():
             return Release(**json.loads(remembered.read_text()))
-    offered = releases()
+    offered = releases(".".join(version.split(".")[:2]) if version else series)
     chosen = next((release for release in offered if version in ("", release.version)), None)
     if chosen is None:
         known = ", ".join(release.version for release in offered)
@@ -163,13 +169,22 @@ def unpack(release: Release, packages: Sequence[str]) -> Callable[[Path], None]:
     return make
 
 
+def kbuild_package(release: Release) -> str:
+    """The package of Kbuild's programs that the headers depend on: it is named after the ABI or the series."""
+    (headers,) = download(release, [f"linux-headers-{release.name}"])
+    needed = output_of("dpkg-deb", "--field", str(headers), "Depends")
+    match = re.search(r"linux-kbuild-\S+", needed)
+    if match is None:
+        raise KlpkitError(f"{headers.name} depends on no linux-kbuild", hint="choose another --version")
+    return match[0]
+
+
 def fetch_headers(release: Release) -> Path:
     """The header package's tree, with its absolute paths mended so that it works where it lies."""
     packages = [f"linux-headers-{release.name}", f"linux-headers-{release.abi}-common"]
-    packages.append(f"linux-kbuild-{release.abi}")
 
     def make(folder: Path) -> None:
-        unpack(release, packages)(folder)
+        unpack(release, [*packages, kbuild_package(release)])(folder)
         sources = folder / "usr" / "src"
         for makefile in sources.glob("linux-headers-*/Makefile"):
             text = makefile.read_text()
@@ -184,7 +199,7 @@ def fetch_source(release: Release) -> Path:
     """The kernel source, unpacked."""
 
     def make(folder: Path) -> None:
-        (deb,) = download(release, [f"linux-source-{SERIES}"])
+        (deb,) = download(release, [f"linux-source-{release.series}"])
         packed = folder / "packed"
         programs.run(("dpkg", "-x", str(deb), str(packed)))
         (tarball,) = packed.rglob("linux-source-*.tar.xz")
@@ -312,7 +327,8 @@ def make_small(source: Path, build: Path, compiler: str, options: argparse.Names
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("stock", "image", "small"))
-    parser.add_argument("--version", default="", help="Debian's version (default: the newest on offer)")
+    parser.add_argument("--series", default=SERIES, help=f"series of Linux, such as 6.1 (default: {SERIES})")
+    parser.add_argument("--version", default="", help="Debian's version (default: the series' newest on offer)")
     parser.add_argument("--jobs", type=int, default=programs.default_jobs(), help="make -j")
     parser.add_argument("--dbg", action="store_true", help="image: fetch the debug package too")
     parser.add_argument("--build", action="store_true", help="small: build it as well")
@@ -325,7 +341,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run_command(options: argparse.Namespace) -> dict[str, str]:
-    release = pick_release(options.version)
+    release = pick_release(options.version, options.series)
     say(f"Debian's kernel {release.version}")
     if options.what == "small":
         return small_kernel(release, options)
