@@ -1,6 +1,6 @@
 """Change bodies and see that every other function whose code changes was in the proven list.
 
-    python benchmarks/proof_mutations.py [--count 8] [--seed 1] [--build DIR --source DIR] [TU...]
+    python benchmarks/proof_mutations.py [--count 8] [--fresh N] [--seed 1] [--build DIR --source DIR] [TU...]
 
 Functions are chosen by the seed from those of the TUs (default: kernel/signal.c of Debian's stock kernel).  Each
 gets one change of its body: another constant, a branch the other way round, one more store, another argument in a
@@ -12,8 +12,8 @@ call.  Every *other* function whose code is then different must be in the list, 
 - inlining: told to inline and clone others as before, the compiler makes the same code for it in the mutant.
 
 Prints recall (of the functions that changed and relied on the body, those that are in the list) and precision (of
-the list, those that one change changed).  Results are kept below the cache; a run goes on where it stopped.  Ends
-with 1 if a change is left unexplained.
+the list, those that one change changed).  Results are kept below the cache; a run goes on where it stopped, and
+`--fresh` says how many new ones it makes at most.  Ends with 1 if a change is left unexplained.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ MAKERS: dict[str, Callable[[str, ProofUnit, random.Random], Made]] = {
 
 def result_of(unit: ProofUnit, name: str, seed: int) -> Result:
     """What one mutant of the function `name` shows; kept in the cache of the unit."""
-    path = unit.folder / "mutations" / f"{name}-{seed}.json"
+    path = _kept(unit, name, seed)
     if path.exists():
         return Result(**json.loads(path.read_text()))
     with tempfile.TemporaryDirectory(prefix="klpkit-mutations-") as folder:
@@ -196,6 +196,10 @@ def result_of(unit: ProofUnit, name: str, seed: int) -> Result:
     with atomic_write(path) as stream:
         stream.write(json.dumps(asdict(found)))
     return found
+
+
+def _kept(unit: ProofUnit, name: str, seed: int) -> Path:
+    return unit.folder / "mutations" / f"{name}-{seed}.json"
 
 
 def _tried(unit: ProofUnit, function: SourceFunction, chance: random.Random, folder: Path) -> Result:
@@ -333,6 +337,7 @@ def main() -> int:
     parser.add_argument("--build", type=Path)
     parser.add_argument("--source", type=Path)
     parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--fresh", type=int, metavar="N", help="of those not kept make N at most (default: all)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=None)
     options = parser.parse_args()
@@ -345,6 +350,11 @@ def main() -> int:
         subjects += [(unit, name) for name in unit.own_functions() if not unit.functions[name].always_inline]
     chance = random.Random(options.seed)
     chosen = chance.sample(subjects, min(options.count, len(subjects)))
+    if options.fresh is not None:
+        fresh = [(unit, name) for unit, name in chosen if not _kept(unit, name, options.seed).exists()]
+        left = fresh[options.fresh :]
+        chosen = [subject for subject in chosen if subject not in left]
+        print(f"{len(left)} of {options.count} functions left to another run")
 
     def done(subject: tuple[ProofUnit, str], result: Result) -> None:
         print(f"{subject[0].name}:{subject[1]}: {result.kind or 'unchanged'} {result.others}", file=sys.stderr)

@@ -8,7 +8,14 @@ records, `docs/explanation/proof.md` the method and its limits.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from klpkit.proof.answer import together
+    from klpkit.proof.model import Answer, Proof, Use, Verdict
+    from klpkit.proof.proving import prove, prove_all
+    from klpkit.proof.unit import ProofUnit, open_unit
+    from klpkit.proof.variables import prove_variable
 
 __all__ = [
     "Answer",
