@@ -89,19 +89,23 @@ def test_a_whole_file_has_a_row_for_each_function(project: Path) -> None:
 def test_a_patch_also_tells_what_compiles_differently_and_why(project: Path, tmp_path: Path) -> None:
     patch = tmp_path / "fix.patch"
     patch.write_text(PATCH)
-    result = run(project, "--patch", str(patch), "--source", str(project), "--json")
+    page = tmp_path / "page.html"
+    result = run(project, "--patch", str(patch), "--source", str(project), "--json", "--html", str(page))
     assert result.exit_code == 0, result.output
-    rows = {row["symbol"]: row for row in json.loads(result.output)["differing"]}
+    rows = {row["symbol"]: row for row in json.loads(result.stdout)["differing"]}
     assert rows["setter"]["touched"]
     assert not rows["user"]["touched"]
     assert "relies on setter" in rows["user"]["why"]
     assert set(rows) == {"setter", "user"}
+    assert "With the patch in, 2 functions compile differently" in page.read_text()
+    assert "user relies on what setter reads and writes" in page.read_text()
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["setter", "--dot"], "--prove prints text or JSON"),
+        (["--all", "core.c", "--html", "page.html"], "the page is for functions and patches"),
         (["--all"], "--prove --all wants source files"),
         (["nothing_of_that_name"], "nothing_of_that_name"),
     ],

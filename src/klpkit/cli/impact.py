@@ -63,8 +63,10 @@ class Query:
     def _check_prove(self) -> None:
         if self.dumps or self.elf:
             raise click.UsageError("--prove compiles: use it with --build")
-        if self.form in ("dot", "table") or self.html:
-            raise click.UsageError("--prove prints text or JSON: leave out --dot, --table and --html")
+        if self.form in ("dot", "table"):
+            raise click.UsageError("--prove prints text or JSON: leave out --dot and --table")
+        if self.everything and self.html:
+            raise click.UsageError("--prove --all prints a table or JSON: the page is for functions and patches")
         if self.everything and (self.patches or not self.functions):
             raise click.UsageError("--prove --all wants source files: klpkit impact --prove --all fs/namei.c")
         if not (self.functions or self.patches):
@@ -158,7 +160,8 @@ def _prove(query: Query) -> None:
     for warning in touched.warnings:
         click.echo(f"warning: {warning}", err=True)
     specs = [*query.functions, *touched.specs]
-    proving.prove(tree, specs, causes=causes, jobs=query.jobs, form=query.form, patches=query.patches)
+    patches, html = query.patches, query.html
+    proving.prove(tree, specs, causes=causes, jobs=query.jobs, form=query.form, patches=patches, html=html)
 
 
 @contextmanager

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from klpkit.report.terminal import counter, sheet
 
 if TYPE_CHECKING:
     from klpkit.build.tree import BuildTree
+    from klpkit.proof.concrete import Difference
+    from klpkit.proof.model import Answer
 
 
 def prove(
@@ -21,8 +25,12 @@ def prove(
     jobs: int | None,
     form: str,
     patches: Sequence[Path] = (),
+    html: Path | None = None,
 ) -> None:
-    """Prove the functions `specs` of `tree` and print the answers; of `patches` also what they make differ."""
+    """Prove the functions `specs` of `tree` and print the answers; of `patches` also what they make differ.
+
+    `html` names the page to write as well.
+    """
     from klpkit.proof.asking import prove_functions
     from klpkit.proof.concrete import differences
     from klpkit.report.proof import write_answers, write_answers_json, write_differences
@@ -33,12 +41,23 @@ def prove(
     if patches:
         with counter("compiling both sides") as progress:
             rows = differences(tree, patches, specs, answers, jobs=jobs, progress=progress)
+    if html is not None:
+        _write_page(answers, rows, html)
     if form == "json":
         write_answers_json(answers, sys.stdout, rows)
         return
     write_answers(answers, sheet())
     if rows is not None:
         write_differences(rows, sheet())
+
+
+def _write_page(answers: Sequence[Answer], rows: Sequence[Difference] | None, path: Path) -> None:
+    from klpkit.cachedir import atomic_write
+    from klpkit.report.proof_html import render_proof_html
+
+    with atomic_write(path) as stream:
+        stream.write(render_proof_html(answers, rows))
+    click.echo(f"wrote {path}", err=True)
 
 
 def prove_files(tree: BuildTree, sources: Sequence[str], *, causes: bool, jobs: int | None, form: str) -> None:

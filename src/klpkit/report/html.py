@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TextIO
@@ -48,6 +49,36 @@ def write_html(answer: ImpactAnswer, stream: TextIO) -> None:
 
 def render_html(answer: ImpactAnswer) -> str:
     """`answer` as one page."""
+    names = names_of(answer)
+    functions = functions_of(answer)
+    effects = effects_of(answer)
+    rows = _rows(answer, functions, effects, names)
+    return render_page(
+        kicker="klpkit impact",
+        title=", ".join(names[seed] for seed in answer.seeds) or "nothing",
+        summary=summary(answer),
+        warnings=[shown(warning) for warning in answer.warnings],
+        evidence=[shown(text) for text in answer.evidence],
+        columns=("Function", "Unit / owner", "Why", "How", "Notes"),
+        rows=rows,
+        edges=_edges(effects, functions, names),
+        hows=[(str(how), word) for how, word in HOW_WORDS.items() if any(r["how"] == how for r in rows)],
+    )
+
+
+def render_page(
+    *,
+    rows: Sequence[Mapping[str, Any]],
+    edges: Sequence[Mapping[str, Any]],
+    lists: Sequence[tuple[str, Sequence[str]]] = (),
+    **values: Any,
+) -> str:
+    """The page around a graph of functions.
+
+    `rows` are its nodes, in the words of `_row`; `edges` go from the node `b`, a body, to the node `u` that relies
+    on it, for the cause with the code `k`; `lists` are titles with texts below the table.  `values` are the other
+    names that the template knows.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -58,25 +89,16 @@ def render_html(answer: ImpactAnswer) -> str:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
-    names = names_of(answer)
-    functions = functions_of(answer)
-    effects = effects_of(answer)
-    rows = _rows(answer, functions, effects, names)
-    used = sorted({cause_code(effect.cause) for effect in effects})
     script = _resource("impact.js")
     return environment.get_template("impact.html.j2").render(
-        title=", ".join(names[seed] for seed in answer.seeds) or "nothing",
-        summary=summary(answer),
-        warnings=[shown(warning) for warning in answer.warnings],
-        evidence=[shown(text) for text in answer.evidence],
         rows=rows,
-        legend=[(code, CAUSES[code].slug) for code in used],
-        hows=[(str(how), word) for how, word in HOW_WORDS.items() if any(r["how"] == how for r in rows)],
-        data=_json(_graph(rows, effects, functions, names)),
+        lists=lists,
+        legend=[(code, CAUSES[code].slug) for code in sorted({edge["k"] for edge in edges})],
+        data=_json({"nodes": rows, "edges": edges, "most": MOST_DRAWN}),
         style=_resource("impact.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        most_drawn=MOST_DRAWN,
+        **values,
     )
 
 
@@ -127,14 +149,11 @@ def _row(
     }
 
 
-def _graph(
-    rows: list[dict[str, Any]], effects: list[Effect], functions: list[Function], names: Names
-) -> dict[str, Any]:
+def _edges(effects: list[Effect], functions: list[Function], names: Names) -> list[dict[str, Any]]:
     ids = {function: number for number, function in enumerate(functions)}
-    edges = [
+    return [
         {"b": ids[e.body], "u": ids[e.user], "k": cause_code(e.cause), "s": names.sentence(e)} for e in effects
     ]
-    return {"nodes": rows, "edges": edges, "most": MOST_DRAWN}
 
 
 def _json(data: object) -> str:

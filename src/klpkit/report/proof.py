@@ -88,8 +88,13 @@ def write_differences(rows: Sequence[Difference], sheet: Sheet) -> None:
         "\n" + sheet.paint(f"with the patch in, {len(rows)} functions compile differently", "strong") + "\n"
     )
     for row in sorted(rows, key=lambda row: (not row.touched, row.unit, row.symbol)):
-        what = "changed in source" if row.touched else row.why or "not changed in source"
-        sheet.write(f"  {shown(row.symbol)}  {row.status}; {what}\n")
+        sheet.write(f"  {difference_text(row)}\n")
+
+
+def difference_text(row: Difference) -> str:
+    """One function that compiles differently with a patch in, on a line."""
+    what = "changed in source" if row.touched else row.why or "not changed in source"
+    return f"{shown(row.symbol)}  {row.status}; {what}"
 
 
 # --- whole files ---------------------------------------------------------------------------------------------
