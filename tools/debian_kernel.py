@@ -4,8 +4,9 @@
     debian_kernel.py image [--dbg]    the shipped image and modules; with --dbg its vmlinux with DWARF too
     debian_kernel.py small [--build]  a tiny kernel with live patching from the same source
 
-Each prints one JSON line with the paths of what there is; `--series 6.1` takes another Linux.  Repeating a command costs nothing, and an interrupted
-one goes on where it stopped: packages are unpacked under a temporary name and renamed when complete.
+Each prints one JSON line with the paths of what there is; `--series 6.1` takes another Linux.  Repeating a command
+costs nothing, and an interrupted one goes on where it stopped: packages are unpacked under a temporary name and
+renamed when complete.
 """
 
 from __future__ import annotations

@@ -37,12 +37,14 @@ class FakeKernel:
         return None if name == "nowhere" else ("vmlinux", name, 2 if name == "twice_there" else 0)
 
 
-def draft(folder: Path, text: str, *functions: str, uncallable: tuple[str, ...] = ()) -> UnitDraft:
+def draft(
+    folder: Path, text: str, *functions: str, uncallable: tuple[str, ...] = (), flags: tuple[str, ...] = ()
+) -> UnitDraft:
     (folder / "h.h").write_text(HEADER)
     (folder / "o.h").write_text(OTHER)
     source = folder / "unit.c"
     source.write_text(dedent(text))
-    arguments = ("-O2", "-Wall", "-Werror=implicit-function-declaration", "-c", "-o", "unit.o", "unit.c")
+    arguments = ("-O2", "-Wall", "-Werror=implicit-function-declaration", *flags, "-c", "-o", "unit.o", "unit.c")
     unit = TranslationUnit(folder / "unit.o", source, folder, ("gcc",), arguments)
     work = folder / "work"
     work.mkdir()
@@ -218,6 +220,54 @@ def test_conditionals_inside_a_copy_stay_whole(tmp_path: Path) -> None:
     )
     made = draft(tmp_path, text, "f")
     assert made.text.count("#if") == made.text.count("#endif") == 2
+
+
+def test_only_the_configuration_s_branch_is_copied(tmp_path: Path) -> None:
+    text = """\
+        #include "h.h"
+        #ifdef CONFIG_OFF
+        static int helper(long a) { return unknown_here(a); }
+        #else
+        static int helper(int a) { return a + 1; }
+        #endif
+        int f(int a)
+        {
+            int b = helper(a);
+
+        #ifdef CONFIG_OFF
+            b = never(b);
+        #endif
+
+        #if IS_ENABLED(CONFIG_ON)
+            b += 2;
+        #endif
+            return b;
+        }
+        """
+    made = draft(tmp_path, text, "f", flags=("-DCONFIG_ON=1", "-DIS_ENABLED(x)=x"))
+    assert made.text == dedent(
+        """\
+        #include "h.h"
+
+        static int helper(int a) { return a + 1; }
+
+        int klpp_f(int a)
+        {
+            int b = helper(a);
+
+            b += 2;
+            return b;
+        }
+        """
+    )
+
+
+def test_an_option_that_the_source_changes_settles_nothing(tmp_path: Path) -> None:
+    text = (
+        "#undef CONFIG_ON\n#define CONFIG_NEW 1\nint f(int a)\n{\n#ifdef CONFIG_ON\n return 1;\n#endif\n"
+        "#ifdef CONFIG_NEW\n return 2;\n#endif\n return a;\n}\n"
+    )
+    assert draft(tmp_path, text, "f", flags=("-DCONFIG_ON=1",)).text.count("#endif") == 2
 
 
 def test_a_header_s_function_is_copied_from_the_header(tmp_path: Path) -> None:

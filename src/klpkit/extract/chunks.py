@@ -1,22 +1,23 @@
 """The source as it was written, cut where the expanded text has its top-level items.
 
 A chunk is a range of whole lines that can be copied verbatim: the items on it, whatever the raw text says belongs
-to them, conditionals that reach into it, and the comment right above.
+to them, conditionals that reach into it, and the comment right above.  Of conditionals that the configuration
+settles only what is compiled is left.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
 from klpkit.build.csource import definitions
+from klpkit.extract.conditionals import conditionals, settled
 from klpkit.extract.items import Item, Name, items
 from klpkit.extract.preprocessed import Macro, Preprocessed
 
-_DIRECTIVE = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
 _COMMENT = re.compile(r"\s*(/\*|\*|//)")
 
 
@@ -57,7 +58,7 @@ class Source:
             for line, text in found.expanded.get(file, ())
         ]
         self._declared: dict[str, frozenset[str]] = {}
-        self.chunks = _chunks(items(expanded), self.lines)
+        self.chunks = _chunks(items(expanded), self.lines, found)
         for chunk in self.chunks:
             self._index(chunk)
         self.macros = {
@@ -111,7 +112,7 @@ class Source:
         self.offsets[file] = offset
         self.lines += self.read(file).split("\n")
         numbered = [(line + offset, text) for line, text in self.found.expanded[file]]
-        for chunk in _chunks(items(numbered), self.lines, offset):
+        for chunk in _chunks(items(numbered), self.lines, self.found, offset):
             if chunk.first <= first + offset and last + offset <= chunk.last:
                 chunk.header = file
                 self.chunks.append(chunk)
@@ -145,17 +146,11 @@ class Source:
         return line
 
 
-def _chunks(known: list[Item], lines: Sequence[str], offset: int = 0) -> list[Chunk]:
+def _chunks(known: list[Item], lines: Sequence[str], found: Preprocessed, offset: int = 0) -> list[Chunk]:
     """The chunks of the lines after `offset`, which is added to what is read from the text alone."""
-    ranges = [(item.first, item.last) for item in known]
-    starts = sorted(ranges)
-    ranges += [
-        (raw.first + offset, raw.last + offset)
-        for raw in definitions("\n".join(lines[offset:]))
-        if raw.kind != "macro" and _touches(starts, raw.first + offset, raw.last + offset)
-    ]
-    merged = _merged(ranges)
-    groups = list(_conditionals(lines))
+    text = "\n".join(lines[offset:])
+    gone, groups = _conditional_lines(text, found, offset)
+    merged = _merged([*_written(text, known, offset), *((item.first, item.last) for item in known)])
     for _ in range(2):  # a group may reach into another chunk's group
         merged = _merged([_with_groups(first, last, groups) for first, last in merged])
     chunks = [Chunk(first, last, "", []) for first, last in merged]
@@ -165,8 +160,44 @@ def _chunks(known: list[Item], lines: Sequence[str], offset: int = 0) -> list[Ch
             place += 1
         chunks[place].items.append(item)
     for chunk in chunks:
-        chunk.text = "\n".join(lines[_comment_above(lines, chunk.first) - 1 : chunk.last])
+        chunk.text = _text(lines, _comment_above(lines, chunk.first), chunk.last, gone)
     return chunks
+
+
+def _written(text: str, known: Sequence[Item], offset: int) -> Iterator[tuple[int, int]]:
+    """The lines of what the raw `text` defines, where one of the items begins there."""
+    starts = sorted((item.first, item.last) for item in known)
+    for raw in definitions(text):
+        first, last = raw.first + offset, raw.last + offset
+        if raw.kind != "macro" and _touches(starts, first, last):
+            yield first, last
+
+
+def _conditional_lines(text: str, found: Preprocessed, offset: int) -> tuple[set[int], list[list[int]]]:
+    """The lines that the configuration leaves out, and for each other conditional those of its directives."""
+    gone: set[int] = set()
+    groups = []
+    for conditional in conditionals(text):
+        ranges = settled(conditional, found.option)
+        if ranges is None:
+            groups.append([branch.first + offset for branch in conditional])
+        else:
+            gone.update(line + offset for first, last in ranges for line in range(first, last + 1))
+    return gone, groups
+
+
+def _text(lines: Sequence[str], first: int, last: int, gone: Container[int]) -> str:
+    """Lines `first` to `last` without those `gone`, nor the blank lines that would then follow blank lines."""
+    kept: list[str] = []
+    skipped = False
+    for number in range(first, last + 1):
+        line = lines[number - 1]
+        if number in gone:
+            skipped = True
+        elif line.strip() or not skipped or (kept and kept[-1].strip()):
+            kept.append(line)
+            skipped = False
+    return "\n".join(kept)
 
 
 def _touches(starts: Sequence[tuple[int, int]], first: int, last: int) -> bool:
@@ -186,20 +217,6 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((first, last))
     return joined
-
-
-def _conditionals(lines: Sequence[str]) -> Iterator[list[int]]:
-    """Each conditional as the lines of its directives, from `#if` to `#endif`."""
-    opened: list[list[int]] = []
-    for number, line in enumerate(lines, 1):
-        if not (directive := _DIRECTIVE.match(line)):
-            continue
-        if directive[1] in ("if", "ifdef", "ifndef"):
-            opened.append([number])
-        elif opened:
-            opened[-1].append(number)
-            if directive[1] == "endif":
-                yield opened.pop()
 
 
 def _with_groups(first: int, last: int, groups: Sequence[Sequence[int]]) -> tuple[int, int]:

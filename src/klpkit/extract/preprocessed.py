@@ -17,6 +17,9 @@ from klpkit.errors import FormatError
 
 _MARKER = re.compile(r'# (\d+) "((?:[^"\\]|\\.)*)"((?: \d)*)$')
 _DEFINE = re.compile(r"#\s*define ([A-Za-z_$][\w$]*)")
+_UNDEFINE = re.compile(r"#\s*undef ([A-Za-z_$][\w$]*)")
+# Where Kbuild and command lines define the options of a configuration.
+_CONFIGURATION = re.compile(r"(?:^|/)include/generated/autoconf\.h$|<command-line>$")
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
 
 
@@ -50,14 +53,15 @@ class Preprocessed:
     """What `preprocess` found.
 
     `expanded` has (line, text) of each file, as far as something is left of it; `macros` all definitions of a name
-    in their order, the command line's too.  `local` are the source and the `.c` files that it includes, in the
-    order in which what they declare comes.
+    in their order, the command line's too; `undefined` are the names that lose theirs somewhere.  `local` are the
+    source and the `.c` files that it includes, in the order in which what they declare comes.
     """
 
     source: str
     local: list[str] = field(default_factory=list)
     expanded: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     macros: dict[str, list[Macro]] = field(default_factory=dict)
+    undefined: set[str] = field(default_factory=set)
     includes: list[Include] = field(default_factory=list)
     included: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Where each local file but the source is included: file → (file, line)."""
@@ -69,6 +73,15 @@ class Preprocessed:
             text = "\n".join(line for _, line in self.expanded.get(file, ()))
             self._words[file] = frozenset(_WORD.findall(text))
         return self._words[file]
+
+    def option(self, name: str) -> bool | None:
+        """Whether the configuration defines the option `name`; None where the unit's own files do or undo it."""
+        if name in self.undefined:
+            return None
+        definitions = self.macros.get(name, ())
+        if all(_CONFIGURATION.search(macro.file) for macro in definitions):
+            return bool(definitions)
+        return None
 
 
 def preprocess(unit: TranslationUnit) -> Preprocessed:
@@ -139,3 +152,5 @@ class _Reader:
         if define := _DEFINE.match(line):
             macro = Macro(define[1], line, self.here, self.number)
             self.found.macros.setdefault(define[1], []).append(macro)
+        elif undefine := _UNDEFINE.match(line):
+            self.found.undefined.add(undefine[1])
