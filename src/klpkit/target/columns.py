@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -28,17 +29,27 @@ class SymbolColumns:
     sizes: Ints | None = None
     sources: Ints | None = None
     files: Sequence[str] = ()
-    _rows: dict[str, list[int]] = field(default_factory=dict, repr=False)
+    _known: dict[str, list[int]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def rows(self, name: str) -> list[int]:
         """The rows of all symbols called `name`, in order."""
-        if not self._rows and self.names:
-            for row, each in enumerate(self.names):
-                self._rows.setdefault(each, []).append(row)
-        return self._rows.get(name, [])
+        first, last = self._ends
+        if name in first and name not in self._known:
+            rows = [first[name]]
+            while rows[-1] != last[name]:
+                rows.append(self.names.index(name, rows[-1] + 1))
+            self._known[name] = rows
+        return self._known.get(name, [])
+
+    @cached_property
+    def _ends(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Name → its first row, and → its last: a list for every name would take most of a command's time."""
+        count = len(self.names)
+        backwards = zip(reversed(self.names), range(count - 1, -1, -1), strict=True)
+        return dict(backwards), dict(zip(self.names, range(count), strict=True))
 
     def rows_at(self, address: int) -> range:
         """The rows of all symbols at exactly `address`."""
