@@ -53,9 +53,7 @@ class Source:
             self.offsets[file] = len(self.lines)
             self.lines += read(file).split("\n")
         expanded = [
-            (line + self.offsets[file], text)
-            for file in found.local
-            for line, text in found.expanded.get(file, ())
+            (line + self.offsets[file], text) for file in found.local for line, text in found.expanded(file)
         ]
         self._declared: dict[str, frozenset[str]] = {}
         self.chunks = _chunks(items(expanded), self.lines, found)
@@ -83,24 +81,23 @@ class Source:
         """Whether a header of the unit declares the function or variable `name`."""
         return any(
             name in self._header_names(file)
-            for file in self.found.expanded
+            for file in self.found.pieces
             if file not in self.found.local and name in self.found.words(file)
         )
 
     def _header_names(self, file: str) -> frozenset[str]:
         """The functions and variables that a header declares without defining them."""
         if file not in self._declared:
-            found = (name for item in items(self.found.expanded[file]) for name in item.declares)
+            found = (name for item in items(self.found.expanded(file)) for name in item.declares)
             self._declared[file] = frozenset(each.text for each in found if each.kind in ("prototype", "extern"))
         return self._declared[file]
 
     def adopt(self, name: str) -> bool:
         """Take in the function `name` from the header that defines it; False where none does."""
-        word = re.compile(rf"\b{re.escape(name)}\s*\(")
-        for file, expanded in self.found.expanded.items():
-            if file in self.offsets or not any(word.search(text) for _, text in expanded):
+        for file in self.found.pieces:
+            if file in self.offsets or name not in self.found.words(file):
                 continue
-            for item in items(expanded):
+            for item in items(self.found.expanded(file)):
                 if Name(name, "function") in item.declares:
                     self._adopt(file, item.first, item.last)
                     return True
@@ -111,7 +108,7 @@ class Source:
         offset = len(self.lines)
         self.offsets[file] = offset
         self.lines += self.read(file).split("\n")
-        numbered = [(line + offset, text) for line, text in self.found.expanded[file]]
+        numbered = [(line + offset, text) for line, text in self.found.expanded(file)]
         for chunk in _chunks(items(numbered), self.lines, self.found, offset):
             if chunk.first <= first + offset and last + offset <= chunk.last:
                 chunk.header = file

@@ -37,7 +37,7 @@ def needed_includes(found: Preprocessed, names: set[str], tags: set[str], items:
                 files.add(file)
                 wanted -= here
             near = [tag for tag in bodies if tag in words]
-            text = "\n".join(line for _, line in found.expanded.get(file, ())) if near else ""
+            text = found.left(file) if near else ""
             for tag in [tag for tag in near if bodies[tag].search(text)]:
                 files.add(file)
                 del bodies[tag]

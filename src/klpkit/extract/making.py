@@ -34,6 +34,8 @@ GCC_ALONE = (
     *("-fno-inline-functions-called-once", "-fno-reorder-functions"),
 )
 APART = ("-ffunction-sections", "-fdata-sections")
+# No code depends on debug information (GCC's and Clang's manuals, -g), and making it takes a quarter of the time.
+NO_DEBUG = "-g0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class UnitReader:
 
     def original_alone(self, work: Path) -> Path:
         """The unit itself compiled so, in `work`."""
-        flags = (*APART, *self._alone_flags)
+        flags = (*APART, NO_DEBUG, *self._alone_flags)
         return replay(self.unit, workdir=work, extra=flags, output=f"{self.unit.source.stem}-alone.o").object
 
     @cached_property
@@ -167,7 +169,7 @@ def _text_file(unit: TranslationUnit, work: Path) -> Path:
 
 
 def _flags(unit: TranslationUnit) -> tuple[str, ...]:
-    return ("-iquote", str(unit.source.parent), *QUIET, *APART)
+    return ("-iquote", str(unit.source.parent), *QUIET, *APART, NO_DEBUG)
 
 
 def _annotated(draft: Draft, found: Sequence[Reference], home: str) -> str:

@@ -15,9 +15,12 @@ from klpkit.build.command import TranslationUnit
 from klpkit.build.replays import replay
 from klpkit.errors import FormatError
 
-_MARKER = re.compile(r'# (\d+) "((?:[^"\\]|\\.)*)"((?: \d)*)$')
-_DEFINE = re.compile(r"#\s*define ([A-Za-z_$][\w$]*)")
-_UNDEFINE = re.compile(r"#\s*undef ([A-Za-z_$][\w$]*)")
+_LINE = re.compile(
+    r"""^\#(?:\ (?P<line>\d+)\ "(?P<file>(?:[^"\\\n]|\\.)*)"(?P<flags>(?:\ \d)*)$
+      |\s*(?P<what>define|undef)\ (?P<name>[A-Za-z_$][\w$]*).*$)""",
+    re.VERBOSE | re.MULTILINE,
+)
+_DIRECTIVE = re.compile(r"^#.*$", re.MULTILINE)
 # Where Kbuild and command lines define the options of a configuration.
 _CONFIGURATION = re.compile(r"(?:^|/)include/generated/autoconf\.h$|<command-line>$")
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
@@ -52,14 +55,16 @@ class Include:
 class Preprocessed:
     """What `preprocess` found.
 
-    `expanded` has (line, text) of each file, as far as something is left of it; `macros` all definitions of a name
-    in their order, the command line's too; `undefined` are the names that lose theirs somewhere.  `local` are the
-    source and the `.c` files that it includes, in the order in which what they declare comes.
+    `macros` has all definitions of a name in their order, the command line's too; `undefined` are the names that
+    lose theirs somewhere.  `local` are the source and the `.c` files that it includes, in the order in which what
+    they declare comes.
     """
 
     source: str
+    text: str = field(default="", repr=False)
+    pieces: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
+    """Of each file, as far as something is left of it: its first line, and where `text` has it (begin, end)."""
     local: list[str] = field(default_factory=list)
-    expanded: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     macros: dict[str, list[Macro]] = field(default_factory=dict)
     undefined: set[str] = field(default_factory=set)
     includes: list[Include] = field(default_factory=list)
@@ -67,11 +72,24 @@ class Preprocessed:
     """Where each local file but the source is included: file → (file, line)."""
     _words: dict[str, frozenset[str]] = field(default_factory=dict)
 
+    def expanded(self, file: str) -> list[tuple[int, str]]:
+        """(line, text) of what is left of `file`."""
+        return [
+            (number, line)
+            for first, begin, end in self.pieces.get(file, ())
+            for number, line in enumerate(self.text[begin:end].split("\n"), first)
+            if line and line[0] != "#" and not line.isspace()
+        ]
+
+    def left(self, file: str) -> str:
+        """What is left of `file`, without directives."""
+        text = "".join(self.text[begin:end] for _, begin, end in self.pieces.get(file, ()))
+        return _DIRECTIVE.sub("", text) if "#" in text else text
+
     def words(self, file: str) -> frozenset[str]:
         """The identifiers in what is left of `file`."""
         if file not in self._words:
-            text = "\n".join(line for _, line in self.expanded.get(file, ()))
-            self._words[file] = frozenset(_WORD.findall(text))
+            self._words[file] = frozenset(_WORD.findall(self.left(file)))
         return self._words[file]
 
     def option(self, name: str) -> bool | None:
@@ -94,9 +112,8 @@ def preprocess(unit: TranslationUnit) -> Preprocessed:
 
 def read_preprocessed(text: str, source: str) -> Preprocessed:
     """`text` is a preprocessor's output for `source`, spelled as in the command."""
-    reader = _Reader(source)
-    for line in text.split("\n"):
-        reader.line(line)
+    reader = _Reader(text, source)
+    reader.read()
     if not reader.entered:
         raise FormatError(source, "preprocessor output", "no line marker names the source")
     # What an included `.c` file declares comes before what follows its include.
@@ -105,26 +122,35 @@ def read_preprocessed(text: str, source: str) -> Preprocessed:
 
 
 class _Reader:
-    """Follows the line markers; `here` is the current file, `number` the line there."""
+    """Follows the line markers; `here` is the current file, `number` the line there of what `place` points to."""
 
-    def __init__(self, source: str) -> None:
-        self.found = Preprocessed(source)
-        self.source = source
-        self.here, self.number = "", 0
+    def __init__(self, text: str, source: str) -> None:
+        self.found = Preprocessed(source, text)
+        self.text, self.source = text, source
+        self.here, self.number, self.place = "", 0, 0
         self.entered = False
         self.locals = {source}
         self.include: Include | None = None
         self.seen: set[str] = set()
 
-    def line(self, line: str) -> None:
-        if line.startswith("# ") and (marker := _MARKER.match(line)):
-            self._marker(int(marker[1]), marker[2].replace("\\\\", "\\").replace('\\"', '"'), marker[3].split())
-            return
-        if line.startswith("#"):
-            self._directive(line)
-        elif line and not line.isspace():
-            self.found.expanded.setdefault(self.here, []).append((self.number, line))
-        self.number += 1
+    def read(self) -> None:
+        began = (0, 0)
+        for match in _LINE.finditer(self.text):
+            self.number += self.text.count("\n", self.place, match.start())
+            self.place = match.start()
+            if match["name"]:
+                self._directive(match)
+                continue
+            self._piece(*began, match.start())
+            file = match["file"].replace("\\\\", "\\").replace('\\"', '"')
+            self._marker(int(match["line"]), file, match["flags"].split())
+            self.place = min(match.end() + 1, len(self.text))
+            began = (self.number, self.place)
+        self._piece(*began, len(self.text))
+
+    def _piece(self, number: int, begin: int, end: int) -> None:
+        if end > begin and not self.text[begin:end].isspace():
+            self.found.pieces.setdefault(self.here, []).append((number, begin, end))
 
     def _marker(self, number: int, file: str, flags: list[str]) -> None:
         self.entered = self.entered or file == self.source
@@ -148,9 +174,9 @@ class _Reader:
             self.include.files.append(file)
         self.seen.add(file)
 
-    def _directive(self, line: str) -> None:
-        if define := _DEFINE.match(line):
-            macro = Macro(define[1], line, self.here, self.number)
-            self.found.macros.setdefault(define[1], []).append(macro)
-        elif undefine := _UNDEFINE.match(line):
-            self.found.undefined.add(undefine[1])
+    def _directive(self, match: re.Match[str]) -> None:
+        name = match["name"]
+        if match["what"] == "undef":
+            self.found.undefined.add(name)
+        else:
+            self.found.macros.setdefault(name, []).append(Macro(name, match[0], self.here, self.number))
