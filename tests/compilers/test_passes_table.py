@@ -34,6 +34,11 @@ def test_every_experiment_is_evidence_for_a_pass() -> None:
     assert {name for row in GCC_PASSES for name in row.programs} | {"dead-argument"} == set(experiments())
 
 
+def test_gcc_s_passes_are_turned_off_by_switches_and_llvm_s_in_its_pipeline() -> None:
+    assert not [row.slug for row in GCC_PASSES if row.ir_passes]
+    assert not [row.slug for row in CLANG_PASSES if row.ir_passes and row.switches]
+
+
 def test_what_no_flag_stops_is_not_the_level_s_to_forbid() -> None:
     for row in GCC_PASSES:
         for level in LEVELS:
@@ -54,4 +59,5 @@ _WORDS = {
     "return-propagation": ("returned values",),
     "attribute-inference": ("function attributes",),
     "static-variables": ("static variables",),
+    "static-aliases": ("static variables",),
 }

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from test_causes import NOINLINE, PROGRAMS, VARIABLES, Program, found_in, unit_of
 
+from klpkit.build.command import TranslationUnit
 from klpkit.errors import RefusedError, UserError
-from klpkit.proof import Answer, open_unit, prove_variable, together
+from klpkit.proof import Answer, ProofUnit, open_unit, pipeline, prove_variable, together
 from klpkit.proof.hiding import HidingError
 from klpkit.proof.interposing import Interposing
 
@@ -150,6 +151,94 @@ def test_functions_that_rely_on_a_variable_with_clang(
         pytest.skip(f"{compiler} is not installed")
     unit = open_unit(unit_of(Program(VARIABLES, {}), tmp_path, compiler))
     assert {use.symbol for use in prove_variable(unit, name)} == expected
+
+
+CAUSED = f"""
+int sink(int);
+{NOINLINE} static int ranged(int x) {{ sink(x); return x > 4 ? 3 : 5; }}
+int ranged_user(int x) {{ int r = ranged(x); return r > 9 ? sink(1) : r; }}
+{NOINLINE} static int removed(int x, int unused) {{ return sink(x) + 1; }}
+int removed_user(int x, int y) {{ return removed(x, y * y * 77) + 2; }}
+extern int input; int elsewhere; static int state;
+{NOINLINE} void left_alone(int x) {{ elsewhere = input + x; }}
+int left_alone_user(int x) {{ int a = state; left_alone(x); return a + state; }}
+void set(int x) {{ state = x; }}
+{NOINLINE} int pure(int x) {{ return input + x; }}
+int pure_user(int x) {{ return pure(x) + pure(x); }}
+{NOINLINE} void endless(int x) {{ for (;;) sink(x); }}
+int endless_user(int x) {{ if (x > 3) endless(x); return sink(x) + 1; }}
+{NOINLINE} static int assumes(int x) {{ return x < 6 ? sink(x) : sink(2); }}
+int passes(int y) {{ return assumes(3) + 2; }}
+int passes_too(int y) {{ return assumes(1) + 1; }}
+"""
+CAUSES = {
+    "ranged": ("ranged_user", {"range"}),
+    "removed": ("removed_user", {"isra"}),
+    "left_alone": ("left_alone_user", {"reference"}),
+    "pure": ("pure_user", {"pure-const"}),
+    "endless": ("endless_user", {"noreturn"}),
+    "passes": ("assumes", {"range"}),
+}
+
+
+def opened(compiler: str, folder: Path) -> ProofUnit:
+    if compiler not in COMPILERS:
+        pytest.skip(f"{compiler} is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        return open_unit(unit_of(Program(CAUSED, {}), folder, compiler))
+
+
+@pytest.mark.parametrize("compiler", ["clang-16", "clang-19"])
+def test_causes_are_found_by_leaving_passes_out_of_llvm_s_pipeline(tmp_path: Path, compiler: str) -> None:
+    unit = opened(compiler, tmp_path)
+    if not pipeline.available(unit.unit):
+        pytest.skip(f"no opt beside {compiler}")
+    with ThreadPoolExecutor(2) as pool:
+        answers = dict(zip(CAUSES, pool.map(lambda name: together(unit, [name], jobs=1), CAUSES), strict=True))
+    assert {name: found_in(answer) for name, answer in answers.items()} == {
+        name: {user: causes} for name, (user, causes) in CAUSES.items()
+    }
+
+
+def test_without_opt_only_inlining_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "available", lambda unit: False)
+    unit = opened("clang-19", tmp_path)
+    assert found_in(together(unit, ["pure"], jobs=1)) == {"pure_user": {"unknown"}}
+
+
+def test_a_pipeline_that_makes_other_code_names_no_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_pipeline", lambda opt, level: "function(sroa)")
+    unit = opened("clang-19", tmp_path)
+    assert found_in(together(unit, ["pure"], jobs=1)) == {"pure_user": {"unknown"}}
+
+
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        ((), "a,b<x;y<1>>,require<c>,cgscc(devirt<4>(d,f<skip>,function<eager>(g))),h"),
+        (("b", "h"), "a,require<c>,cgscc(devirt<4>(d,f<skip>,function<eager>(g)))"),
+        (("require<c>", "f", "g"), "a,b<x;y<1>>,cgscc(devirt<4>(d)),h"),
+        (("require", "d", "f", "g"), "a,b<x;y<1>>,h"),
+    ],
+)
+def test_passes_and_what_gets_empty_are_left_out_of_a_pipeline(names: tuple[str, ...], left: str) -> None:
+    text = "a,b<x;y<1>>,require<c>,cgscc(devirt<4>(d,f<skip>,function<eager>(g))),h"
+    assert pipeline.without(text, names) == left
+
+
+def test_a_pipeline_in_another_notation_is_not_taken_for_a_shorter_one() -> None:
+    with pytest.raises(ValueError, match="is no pass"):
+        pipeline.without("a,b[x],c", ["a"])
+
+
+def test_the_level_is_the_last_one_of_the_command(tmp_path: Path) -> None:
+    levels = {
+        "-O1 -O2": "O2", "-Os": "Os", "-Ofast": "O3", "-O": "O1", "-O2 -O0": "O0", "": "O0", "-Og": "O1",
+    }  # fmt: skip
+    for words, level in levels.items():
+        unit = TranslationUnit(tmp_path / "a.o", tmp_path / "a.c", tmp_path, ("clang-19",), tuple(words.split()))
+        assert pipeline.level_of(unit) == level
 
 
 def test_a_function_that_the_ir_lacks_is_refused() -> None:

@@ -22,6 +22,7 @@ class Pass:
     """One thing that the compiler does between functions.
 
     `switches` turn it on, any of them; empty where no flag controls it.  `helpers` are switches that tune it.
+    `ir_passes` are the passes of LLVM's pipeline that do it, as `opt -passes=` spells them.
     `needs` are switches without which it does nothing, `when` names conditions of `flagstate.CONDITIONS`.
     `recorded` says that GCC's clone dump shows each instance.  `affects` is `code` where another function's
     instructions rely on the body, `placement` where only the place or presence of code does, so that code which
@@ -33,6 +34,7 @@ class Pass:
     says: str
     switches: tuple[str, ...] = ()
     helpers: tuple[str, ...] = ()
+    ir_passes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     when: tuple[str, ...] = ()
     recorded: bool = False
@@ -147,23 +149,29 @@ def _as_gcc(*slugs: str) -> tuple[Pass, ...]:
     return tuple(_GCC[slug] for slug in slugs)
 
 
-# LLVM's passes have no switches of their own: a level is honoured only as far as `-fno-inline` goes.
+# LLVM's passes have no switches of their own: a level is honoured only as far as `-fno-inline` goes.  `opt` can
+# leave them out of its pipeline, to find a cause.
 CLANG_PASSES: tuple[Pass, ...] = (
     _switched("inline", "inline", "a function's body is copied into its callers", "-finline", recorded=True,
               programs=("inline", "inline-public")),
     Pass("argument-propagation", "range", "a static function relies on the arguments that its callers pass",
-         remedy="take the function's address in a used variable", programs=("constprop",)),
+         remedy="take the function's address in a used variable", ir_passes=("ipsccp",), programs=("constprop",)),
     Pass("argument-removal", "isra", "a static function's parameters are removed or become values",
-         remedy="take the function's address in a used variable", programs=("dead-argument",)),
+         remedy="take the function's address in a used variable", ir_passes=("deadargelim", "argpromotion"),
+         programs=("dead-argument",)),
     Pass("return-propagation", "range", "a caller relies on the values that a callee returns",
-         remedy="make the callee a weak symbol", programs=("range-return",)),
+         remedy="make the callee a weak symbol", ir_passes=("ipsccp",), programs=("range-return",)),
     Pass("attribute-inference", "pure-const",
          "a caller relies on a callee having no side effects, returning fresh memory or never returning",
-         remedy="make the callee a weak symbol", programs=("pure-const", "noreturn", "malloc-like")),
+         remedy="make the callee a weak symbol", ir_passes=("function-attrs", "rpo-function-attrs"),
+         programs=("pure-const", "noreturn", "malloc-like")),
     Pass("static-variables", "read-only-variable",
-         "a static variable that no function writes, or none reads, or a callee leaves alone, is optimised away",
+         "a static variable that no function writes, or none reads, is optimised away",
+         remedy="make the variable volatile or not static", ir_passes=("globalopt",),
+         programs=("read-only-variable", "write-only-variable")),
+    Pass("static-aliases", "reference", "a caller keeps a static variable over a call that does not write it",
          remedy="make the variable volatile or not static",
-         programs=("read-only-variable", "write-only-variable", "reference")),
+         ir_passes=("require<globals-aa>", "recompute-globalsaa"), programs=("reference",)),
     *_as_gcc("nothrow", "address-taken-function", "address-taken-variable", "local-calling-convention"),
     *_as_gcc("unreachable-function"),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from klpkit.proof.causes import FROM_CALLERS, attribute
+from klpkit.proof.causes import FROM_CALLERS, attribute, named
 from klpkit.proof.changes import Change
 from klpkit.proof.text import SourceFunction
 from klpkit.proof.unit import ProofUnit
@@ -20,21 +20,22 @@ NOT_ARGUMENTS = frozenset({"part", "profile", "icf", "stack-alignment", "referen
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """`says` is a sentence part on the evidence; `causes` are slugs of passes, empty where none explains it."""
+    """`says` is a sentence part on the evidence; `causes` are empty where no pass explains it.
+
+    `of_arguments` tells whether callers' arguments are taken for granted; what can't be explained counts as such.
+    """
 
     says: str
     causes: tuple[str, ...]
+    of_arguments: bool
     runs: int = 0
-
-    @property
-    def of_arguments(self) -> bool:
-        """Whether callers' arguments are taken for granted; what can't be explained counts as such."""
-        return not self.causes or not NOT_ARGUMENTS.issuperset(self.causes)
 
 
 def assumption(unit: ProofUnit, function: SourceFunction, own: Change, folder: Path) -> Assumption | None:
     """What made `function`'s own code differ by `own` once it was hidden; None where others can call it anyway."""
     if not function.static:
         return None
-    causes, runs = attribute(unit, function.name, [own.symbol], folder, FROM_CALLERS)
-    return Assumption(own.how, causes.get(own.symbol, ()), runs)
+    found, runs = attribute(unit, function.name, [own.symbol], folder, FROM_CALLERS)
+    slugs = found.get(own.symbol, ())
+    of_arguments = not slugs or not NOT_ARGUMENTS.issuperset(slugs)
+    return Assumption(own.how, named(unit.unit.kind, slugs), of_arguments, runs)

@@ -1,7 +1,8 @@
 """Why one function's code relies on another's body: the same comparison with one pass off at a time.
 
 Where both builds are equal once a pass is off in them, that pass carried what one function knew of the other.  The
-passes and their switches are those of `klpkit.compilers.passes`; a proof itself never needs a cause.
+passes and their switches are those of `klpkit.compilers.passes`; LLVM's have none and are left out of its pipeline
+(`pipeline`).  A proof itself never needs a cause.
 """
 
 from __future__ import annotations
@@ -13,19 +14,30 @@ from itertools import islice
 from pathlib import Path
 
 from klpkit.compilers.flagstate import flag_state, passes_on
-from klpkit.compilers.passes import Pass
+from klpkit.compilers.passes import Pass, passes_of
 from klpkit.compilers.probe import identify
 from klpkit.programs import ProgramFailedError
+from klpkit.proof import pipeline
 from klpkit.proof.changes import changes
+from klpkit.proof.hiding import Pins
 from klpkit.proof.refusals import complaint
 from klpkit.proof.unit import ProofUnit
+from klpkit.records.causes import CAUSES
 
 # In the order in which they are tried: the likely ones first.
 FROM_BODY = (
-    "ipa-ra", "modref", "pure-const", "isra", "icf", "reference", "range", "bit-cp", "constprop", "part",
-    "stack-alignment", "read-only-variable", "profile", "devirtualisation", "pta", "inline",
+    "ipa-ra", "modref", "pure-const", "nothrow", "isra", "icf", "reference", "range", "bit-cp", "constprop",
+    "part", "stack-alignment", "read-only-variable", "profile", "devirtualisation", "pta",
+    "attribute-inference", "return-propagation", "argument-removal", "static-variables", "static-aliases",
+    "inline",
 )  # fmt: skip
-FROM_CALLERS = ("range", "bit-cp", "constprop", "isra", "part", "profile", "icf", "stack-alignment", "reference")
+FROM_CALLERS = (
+    "range", "bit-cp", "constprop", "isra", "part", "profile", "icf", "stack-alignment", "reference",
+    "argument-propagation", "argument-removal", "attribute-inference",
+)  # fmt: skip
+
+# What a pass without a switch finds, as an attribute: a hidden function that has it tells its callers that alone.
+SAYING = {"nothrow": "nothrow"}
 
 
 def attribute(
@@ -40,6 +52,13 @@ def attribute(
     search = _Search(unit, name, folder, _rows(unit, order))
     found = {symbol: search.needed(symbol) for symbol in sorted(set(symbols))}
     return {symbol: slugs for symbol, slugs in found.items() if slugs}, unit.compilations.value - before
+
+
+def named(kind: str, slugs: Iterable[str]) -> tuple[str, ...]:
+    """The causes, slugs of `klpkit.records.causes`, that the passes `slugs` of a compiler's family stand for."""
+    rows = {row.slug: row for row in passes_of(kind)}
+    known = {cause.slug for cause in CAUSES}
+    return tuple(dict.fromkeys(slug if slug in known else rows[slug].cause for slug in slugs))
 
 
 @dataclass(slots=True)
@@ -70,34 +89,49 @@ class _Search:
 
     def _equal(self, symbol: str, rows: Sequence[Pass]) -> bool:
         flags = _off(row for row in self.rows if row in rows)
-        if flags not in self.known:
-            self.known[flags] = _differing(self.unit, self.name, flags, self.folder)
-        return symbol not in self.known[flags]
+        says = "".join(SAYING.get(row.slug, "") for row in rows)
+        key = (*flags, says)
+        if key not in self.known:
+            pins = {self.name: says} if says else {}
+            self.known[key] = _differing(self.unit, self.name, flags, self.folder, pins)
+        return symbol not in self.known[key]
 
 
 def _rows(unit: ProofUnit, order: Sequence[str]) -> list[Pass]:
-    """The passes that are on in the unit and have a switch, in `order`."""
+    """The passes that are on in the unit and can be turned off, in `order`."""
     command = unit.unit
-    if command.kind == "clang":  # LLVM's passes between functions have no switches but for inlining
-        return []
     state = flag_state(identify(command.compiler), command.arguments, command.language, command.directory)
-    table = {row.slug: row for row in passes_on(state) if row.switches}
+    rows = [row for row in passes_on(state) if row.switches or row.ir_passes or row.slug in SAYING]
+    if any(row.ir_passes for row in rows) and not _has_pipeline(unit):
+        rows = [row for row in rows if not row.ir_passes]
+    table = {row.slug: row for row in rows}
     return [table[slug] for slug in order if slug in table]
+
+
+def _has_pipeline(unit: ProofUnit) -> bool:
+    """Whether LLVM's pipeline can be had as text and makes the baseline's code when nothing is left out of it."""
+    if not pipeline.available(unit.unit):
+        return False
+    return not changes(unit.baseline.object, unit.plain((pipeline.WITHOUT,)).object).by_symbol
 
 
 def _off(rows: Iterable[Pass]) -> tuple[str, ...]:
     """The flags that turn the passes off."""
-    return tuple(dict.fromkeys("-fno-" + s.removeprefix("-f") for row in rows for s in row.switches[:1]))
+    words: list[str] = []
+    for row in rows:
+        words += ["-fno-" + switch.removeprefix("-f") for switch in row.switches[:1]]
+        words += [pipeline.WITHOUT + name for name in row.ir_passes]
+    return tuple(dict.fromkeys(words))
 
 
-def _differing(unit: ProofUnit, name: str, flags: tuple[str, ...], folder: Path) -> set[str]:
-    """The symbols that differ once `name` is hidden, with `flags` in both builds.
+def _differing(unit: ProofUnit, name: str, flags: tuple[str, ...], folder: Path, pins: Pins) -> set[str]:
+    """The symbols that differ once `name` is hidden, with `flags` in both builds and `pins` in the second.
 
     A symbol that the first build lacks can't be compared and counts as differing.
     """
     try:
         first = unit.plain(flags)
-        second = unit.hiding(name, Path(tempfile.mkdtemp(dir=folder)), flags=flags)
+        second = unit.hiding(name, Path(tempfile.mkdtemp(dir=folder)), pins=pins, flags=flags)
     except ProgramFailedError as error:
         complaint(error)
         return set(unit.symbols)

@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from klpkit.compilers.passes import passes_of
-from klpkit.proof.causes import attribute
+from klpkit.proof.causes import attribute, named
 from klpkit.proof.model import Proof, Use, Verdict
 from klpkit.proof.recorded import read_records
 from klpkit.proof.unit import ProofUnit
-from klpkit.records.causes import CAUSES
 
 UNKNOWN = ("unknown",)
 
@@ -39,11 +38,7 @@ def _explained(unit: ProofUnit, proof: Proof, use: Use, found: dict[str, tuple[s
     rows = {row.slug: row for row in passes_of(unit.unit.kind)}
     if slugs and all(rows[slug].affects == "placement" for slug in slugs):
         return replace(use, verdict=Verdict.KNOCK_ON, causes=slugs, how=f"{use.how}; only {rows[slugs[0]].says}")
-    causes = tuple(dict.fromkeys(_cause(slug, rows[slug].cause) for slug in slugs)) or UNKNOWN
+    causes = named(unit.unit.kind, slugs) or UNKNOWN
     if "pure-const" in causes and proof.function in read_records(unit).noreturn:
         causes = tuple("noreturn" if cause == "pure-const" else cause for cause in causes)
     return replace(use, causes=causes)
-
-
-def _cause(slug: str, cause: str) -> str:
-    return slug if any(row.slug == slug for row in CAUSES) else cause

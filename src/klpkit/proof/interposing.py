@@ -16,6 +16,7 @@ from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
 from klpkit.build.replays import Replayed, replay
+from klpkit.proof import pipeline
 from klpkit.proof.decisions import Decisions, read_inlining
 from klpkit.proof.hiding import HidingError, Pins, written
 
@@ -27,6 +28,8 @@ _LINKAGES = (
 )
 _MARK = "klpkit-linkage"
 _MARKED = re.compile(rf'^attributes (#\d+) = \{{.*"{_MARK}"="([^"]*)".*$', re.MULTILINE)
+_NORETURN_GROUP = re.compile(r"^attributes (#\d+) = \{.*\bnoreturn\b.*$", re.MULTILINE)
+_DEFINED = re.compile(r'^define [^@\n]*@"?(?:\\01)?([^"(\n]+)"?\(.*? (#\d+)(?= |$)', re.MULTILINE)
 _GROUP = re.compile(r" (#\d+)(?= |$)")
 # GCC's words of `Pins` → LLVM's function attributes; there is none against specialisation alone.
 _WORDS = {"noinline": "noinline", "always_inline": "alwaysinline"}
@@ -50,10 +53,15 @@ class Interposing:
 
     def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
         source = written(text, workdir / "hidden.ll")
-        first = (*self.optimising, *self.dumps, *flags)
-        made = replay(unit, workdir=workdir, source=source, extra=first, output=OPTIMISED)
+        left_out, flags = pipeline.split(flags)
+        if left_out is None:
+            first = (*self.optimising, *self.dumps, *flags)
+            replay(unit, workdir=workdir, source=source, extra=first, output=OPTIMISED)
+        else:
+            record = workdir / f"optimised{self.record}"
+            pipeline.optimise(unit, source, workdir / OPTIMISED, record, left_out)
         source.unlink()
-        optimised = _with_old_linkage(made.object.read_text(errors="surrogateescape"))
+        optimised = _with_old_linkage((workdir / OPTIMISED).read_text(errors="surrogateescape"))
         source = written(optimised, workdir / "linkage.ll")
         return replay(unit, workdir=workdir, source=source, extra=(*self.generating, *flags), output="text.o")
 
@@ -71,6 +79,14 @@ class Interposing:
 
     def decisions(self, path: Path) -> Decisions:
         return read_inlining(path)
+
+
+def inferred_noreturn(target: Path) -> frozenset[str]:
+    """The functions that the optimised IR beside the object `target` says never return; none without such IR."""
+    path = target.with_name(OPTIMISED)
+    text = path.read_text(errors="surrogateescape") if path.exists() else ""
+    groups = set(_NORETURN_GROUP.findall(text))
+    return frozenset(name for name, group in _DEFINED.findall(text) if group in groups)
 
 
 def _definition(text: str, name: str) -> re.Match[str] | None:

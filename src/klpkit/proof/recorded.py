@@ -15,6 +15,7 @@ from klpkit.impact.closure import reach
 from klpkit.impact.graph import Graph
 from klpkit.impact.units import RECORD_FLAGS, UnitFiles, read_unit
 from klpkit.proof.changes import changes
+from klpkit.proof.interposing import inferred_noreturn
 from klpkit.proof.unit import ProofUnit
 from klpkit.records.model import EffectTable
 
@@ -62,7 +63,8 @@ def _read(unit: ProofUnit) -> Records:
         table = read_unit(UnitFiles(unit.name, made.dumps, made.object), lenient=True).table
         said = "".join(path.read_text(errors="replace") for path in made.dumps if ".local-pure-const" in path.name)
         differing = changes(made.object, unit.baseline.object).by_symbol
-    return Records(_impact(unit, table), frozenset(_NORETURN.findall(said)), tuple(sorted(differing)))
+    noreturn = frozenset(_NORETURN.findall(said)) or inferred_noreturn(unit.baseline.object)
+    return Records(_impact(unit, table), noreturn, tuple(sorted(differing)))
 
 
 def _impact(unit: ProofUnit, table: EffectTable) -> dict[str, frozenset[str]]:
