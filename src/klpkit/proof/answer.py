@@ -32,7 +32,8 @@ def together(
     Every function that is reached is proven in its turn.  Callees' assumptions are followed from the seeds alone:
     what an unchanged function passes depends on a seed's body only as far as hiding the seed shows.
     """
-    return _Closure(unit, tuple(dict.fromkeys(seeds)), causes, jobs, progress).answer()
+    names = dict.fromkeys(unit.function(seed).name for seed in seeds)
+    return _Closure(unit, tuple(names), causes, jobs, progress).answer()
 
 
 class _Closure:

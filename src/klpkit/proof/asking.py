@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from klpkit.build.tree import BuildTree
 from klpkit.errors import UserError
 from klpkit.impact.concerned import concerned_units
 from klpkit.proof.answer import together
+from klpkit.proof.cxxnames import identifier
 from klpkit.proof.model import Answer, Method, Verdict
 from klpkit.proof.proving import prove_all
 from klpkit.proof.unit import ProofUnit, open_unit
@@ -31,13 +33,14 @@ def prove_functions(
     """
     wanted: dict[TranslationUnit, list[str]] = {}
     for spec in specs:
-        for unit in concerned_units(tree, spec).units:
-            wanted.setdefault(unit, []).append(spec.rpartition(":")[2])
+        file, name = _split(spec)
+        for unit in concerned_units(tree, f"{file}:{identifier(name)}" if file else identifier(name)).units:
+            wanted.setdefault(unit, []).append(name)
     answers = []
     for unit, names in wanted.items():
         opened = open_unit(unit, name=unit_name(tree, unit))
-        there = [name for name in names if name in opened.functions]
-        others = set(names).difference(there)
+        there = [opened.function(name).name for name in names if opened.defines(name)]
+        others = {name for name in names if not opened.defines(name)}
         variables = [name for name in static_variables(opened) if name in others] if others else []
         answers += [variable_answer(opened, name) for name in variables]
         if there or (len(wanted) == 1 and not variables):
@@ -45,6 +48,12 @@ def prove_functions(
     if not answers:
         raise UserError(f"no unit defines {', '.join(specs)}", hint="name it as file.c:function")
     return answers
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """The file and the function of `spec`; C++ names have colons of their own."""
+    found = re.match(r"([^:()<>]*):(?!:)(.*)$", spec)
+    return (found[1], found[2]) if found else ("", spec)
 
 
 def unit_name(tree: BuildTree, unit: TranslationUnit) -> str:

@@ -16,6 +16,7 @@ from klpkit.diff.graph import Graph
 from klpkit.diff.union import CODE
 from klpkit.elf import ElfFile
 from klpkit.proof.decisions import source_name
+from klpkit.proof.unwinding import Unwinding, unwinding
 
 _SILENT = frozenset({Cause.BODY, Cause.SOURCE})
 
@@ -44,9 +45,14 @@ class Changes:
     linked: dict[str, set[str]]
 
 
-def changes(first: Path, second: Path, hidden: str = "") -> Changes:
-    """What differs between the objects `first` and `second`, in the second of which `hidden` is hidden."""
-    result = comparison(ElfFile.open(first), ElfFile.open(second))
+def changes(first: Path, second: Path, hidden: str = "", *, frames: bool = True) -> Changes:
+    """What differs between the objects `first` and `second`, in the second of which `hidden` is hidden.
+
+    Without `frames` it is no difference whether a function without an exception table has an unwind entry: Clang
+    makes one wherever it writes records.
+    """
+    elves = ElfFile.open(first), ElfFile.open(second)
+    result = comparison(*elves)
     diff = answer(result)
     found: dict[str, Change] = {}
     rows = _rows_by_name(result)
@@ -59,6 +65,8 @@ def changes(first: Path, second: Path, hidden: str = "") -> Changes:
         found.setdefault(line.where, Change(line.where, how, (0, 0)))
     for name, how in _regrouped(result):
         found.setdefault(name, Change(name, how, (0, 0)))
+    for name in _unwound_differently(*elves, frames):
+        found.setdefault(name, Change(name, "its exception table differs", (0, 0)))
     return Changes(found, _linked(result))
 
 
@@ -109,6 +117,18 @@ def _regrouped(result: Comparison) -> list[tuple[str, str]]:
     gone = (name for name in groups[0].keys() - groups[1].keys() if len(groups[0][name]) > 1)
     found += [(name, f"shares its code with {', '.join(sorted(groups[0][name] - {name}))}") for name in gone]
     return found
+
+
+def _unwound_differently(first: ElfFile, second: ElfFile, frames: bool) -> list[str]:
+    """Functions of both builds of which the unwinder is told something else: that a call never throws."""
+    before, after = unwinding(first), unwinding(second)
+    absent = () if frames else (Unwinding(),)
+    rows = {name for name in before.keys() | after.keys() if before.get(name, absent) != after.get(name, absent)}
+    return sorted(rows & _defined(first) & _defined(second)) if rows else []
+
+
+def _defined(elf: ElfFile) -> set[str]:
+    return {elf.symbols.names[row] for row in elf.symbols.defined_functions.tolist()}
 
 
 def _groups(graph: Graph) -> dict[str, frozenset[str]]:

@@ -18,6 +18,8 @@ from klpkit.errors import UserError
 from klpkit.proof.decisions import Decisions, read_decisions
 from klpkit.proof.hiding import Hider, Pins, written
 from klpkit.proof.interposing import Interposing
+from klpkit.proof.marking import Marking
+from klpkit.proof.text import SourceFunction, source_functions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,14 @@ class Redeclaring:
     record: str = ".ipa-clones"
     by_symbol: bool = False
 
+    def functions(self, unit: TranslationUnit, text: str, workdir: Path) -> dict[str, SourceFunction]:
+        return source_functions(text)
+
     def lowered(self, unit: TranslationUnit, text: str, workdir: Path) -> str:
         return text
 
     def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
-        source = written(text, workdir / f"text{SUFFIXES.get(unit.language, '.i')}")
+        source = written(text, workdir / "text.i")
         made = replay(
             unit, workdir=workdir, source=source, extra=(*self.flags, *self.dumps, *flags), output="text.o"
         )
@@ -67,8 +72,6 @@ def _behind(text: str, rows: Iterable[str]) -> str:
     return "\n".join([text, '# 1 "<klpkit>"', *rows, ""])
 
 
-SUFFIXES: dict[Language, str] = {"c": ".i", "c++": ".ii"}
-
 # What of the text only checks that a call was optimised away: an error there says nothing about code.
 CHECKS = (("__error__(", "__warning__("), ("__attribute__((error(", "__attribute__((warning("))
 
@@ -80,7 +83,9 @@ HIDERS: dict[tuple[str, str], Hider] = {
         # An address that leaves the unit: anything may read and write there.
         variable="__typeof__({0}) *__klpkit_escapes_{0} = &{0};",
     ),
+    ("gcc", "c++"): Marking(),
     ("clang", "c"): Interposing(),
+    ("clang", "c++"): Interposing(),
 }
 
 

@@ -10,6 +10,7 @@ from klpkit.build.command import TranslationUnit
 from klpkit.build.replays import Replayed
 from klpkit.errors import KlpkitError
 from klpkit.proof.decisions import Decisions
+from klpkit.proof.text import SourceFunction
 
 Pins = Mapping[str, str]
 """Function → the attribute that keeps the first build's decision on it."""
@@ -31,6 +32,10 @@ class Hider(Protocol):
     @property
     def by_symbol(self) -> bool:
         """Whether functions in the lowered text go by their assembler names."""
+        ...
+
+    def functions(self, unit: TranslationUnit, text: str, workdir: Path) -> dict[str, SourceFunction]:
+        """The functions that preprocessed `text` defines, by the names that `hidden` knows them under."""
         ...
 
     def lowered(self, unit: TranslationUnit, text: str, workdir: Path) -> str:

@@ -14,12 +14,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from klpkit.build.command import TranslationUnit
+from klpkit.build.command import Language, TranslationUnit
 from klpkit.build.replays import Replayed, replay
 from klpkit.proof import pipeline
+from klpkit.proof.cxxir import cxx_functions
 from klpkit.proof.decisions import Decisions, read_inlining
 from klpkit.proof.hiding import HidingError, Pins, written
+from klpkit.proof.text import SourceFunction, source_functions
 
+SUFFIXES: dict[Language, str] = {"c": ".i", "c++": ".ii"}
 OPTIMISED = "optimised.ll"
 """The optimised IR, beside the object."""
 
@@ -31,8 +34,9 @@ _MARKED = re.compile(rf'^attributes (#\d+) = \{{.*"{_MARK}"="([^"]*)".*$', re.MU
 _NORETURN_GROUP = re.compile(r"^attributes (#\d+) = \{.*\bnoreturn\b.*$", re.MULTILINE)
 _DEFINED = re.compile(r'^define [^@\n]*@"?(?:\\01)?([^"(\n]+)"?\(.*? (#\d+)(?= |$)', re.MULTILINE)
 _GROUP = re.compile(r" (#\d+)(?= |$)")
+_UNWINDS = "\n; klpkit: bodies may throw\n"
 # GCC's words of `Pins` → LLVM's function attributes; there is none against specialisation alone.
-_WORDS = {"noinline": "noinline", "always_inline": "alwaysinline"}
+_WORDS = {"noinline": "noinline", "always_inline": "alwaysinline", "nothrow": "nounwind"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,14 @@ class Interposing:
     record: str = ".opt.yaml"
     by_symbol: bool = True
 
+    def functions(self, unit: TranslationUnit, text: str, workdir: Path) -> dict[str, SourceFunction]:
+        return cxx_functions(unit, text, workdir) if unit.language == "c++" else source_functions(text)
+
     def lowered(self, unit: TranslationUnit, text: str, workdir: Path) -> str:
-        source = written(text, workdir / "text.i")
+        source = written(text, workdir / f"text{SUFFIXES.get(unit.language, '.i')}")
         made = replay(unit, workdir=workdir, source=source, extra=self.lowering, output="unoptimised.ll")
-        return made.object.read_text(errors="surrogateescape")
+        unwinds = unit.language == "c++" or "-fexceptions" in unit.arguments
+        return made.object.read_text(errors="surrogateescape") + (_UNWINDS if unwinds else "")
 
     def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
         source = written(text, workdir / "hidden.ll")
@@ -61,7 +69,7 @@ class Interposing:
             record = workdir / f"optimised{self.record}"
             pipeline.optimise(unit, source, workdir / OPTIMISED, record, left_out)
         source.unlink()
-        optimised = _with_old_linkage((workdir / OPTIMISED).read_text(errors="surrogateescape"))
+        optimised = _with_old_linkage((workdir / OPTIMISED).read_text(errors="surrogateescape"), text)
         source = written(optimised, workdir / "linkage.ll")
         return replay(unit, workdir=workdir, source=source, extra=(*self.generating, *flags), output="text.o")
 
@@ -102,16 +110,37 @@ def _interposable(text: str, name: str) -> str:
         raise HidingError(f"Clang's IR has no definition of {name}")
     line = found[0]
     if line.startswith("@"):
-        mended = re.sub(r" = (?:(?:weak|external|internal|private) )?(.*\balias )", r" = weak \1", line, count=1)
+        words = re.match(r"(@\S+ = )((?:(?:weak|external|internal|private) )?)(.*)$", line)
+        assert words is not None  # `_definition` found an alias
+        mended = f"{words[1]}weak {words[3]}"
+        text += f"; klpkit-alias {words[1]}|{words[2]}\n"
     else:
+        if _UNWINDS in text:
+            line, text = _may_throw(line, text)
         words = re.match(rf"define ((?:(?:{_LINKAGES}) )*)(.*)$", line)
         assert words is not None  # `_definition` found a `define` line
         mended = _with_attribute(f"define weak dso_local {words[2]}", f'"{_MARK}"="{words[1]}"')
     return text[: found.start()] + mended + text[found.end() :]
 
 
-def _with_old_linkage(text: str) -> str:
-    """Optimised IR whose interposable functions have the linkage that they were declared with."""
+def _may_throw(line: str, text: str) -> tuple[str, str]:
+    """A `define` line, and the text behind it, without the front end's own finding that the body can't throw.
+
+    Where the declaration promises that, the calls say so themselves.
+    """
+    group = _GROUP.search(line)
+    words = re.search(rf"^attributes {group[1]} = (\{{.*\}})$", text, re.MULTILINE) if group else None
+    if group is None or words is None or " nounwind " not in words[1]:
+        return line, text
+    number = 1 + max(int(found) for found in re.findall(r"^attributes #(\d+)", text, re.MULTILINE))
+    added = f"attributes #{number} = {words[1].replace(' nounwind ', ' ', 1)}\n"
+    return line[: group.start(1)] + f"#{number}" + line[group.end(1) :], text + added
+
+
+def _with_old_linkage(text: str, hidden: str) -> str:
+    """Optimised IR whose interposable functions have the linkage that they had before they were `hidden`."""
+    for alias, linkage in re.findall(r"^; klpkit-alias (.*)\|(.*)$", hidden, re.MULTILINE):
+        text = text.replace(f"\n{alias}weak ", f"\n{alias}{linkage}")
     for group, linkage in _MARKED.findall(text):
         text = re.sub(
             rf"^define weak dso_local (.* {group}(?: .*)?)$", rf"define {linkage}\1", text, flags=re.MULTILINE

@@ -92,6 +92,8 @@ class _Proving:
             return self._made(Method.UNUSED)
         if function.always_inline:
             return self._by_definition("")
+        if function.unhidable:
+            return self._unhidable(function.unhidable)
         try:
             first = self._trial({})
         except ProgramFailedError as error:
@@ -152,7 +154,7 @@ class _Proving:
         return {
             symbol: self._verdict(symbol)
             for symbol in self.trials[0].changes.by_symbol
-            if not self._is_own(symbol)
+            if not self._is_own(symbol) and source_name(symbol) not in self.function.siblings
         }
 
     def _verdict(self, symbol: str) -> Verdict:
@@ -176,6 +178,11 @@ class _Proving:
     def _judged(self) -> Proof:
         first = self.trials[0].changes.by_symbol
         uses = [self._use(first[symbol], verdict) for symbol, verdict in self._verdicts().items()]
+        uses += [
+            Use(name, Verdict.PROVEN, ("same-text",), "it is made from the same text")
+            for name in sorted(self.unit.symbols)
+            if source_name(name) in self.function.siblings
+        ]
         own = first.get(self.function.symbol)
         found = assumption(self.unit, self.function, own, self.folder) if own else None
         return self._made(
@@ -214,6 +221,8 @@ class _Proving:
     # -- other methods -----------------------------------------------------------------------------------------
 
     def _unhidable(self, reason: str) -> Proof:
+        if self.function.constant:
+            return self._anywhere(reason)
         inlined = self.unit.baseline.decisions.uses_body(self.function.symbol)
         if inlined and self.function.symbol not in self.unit.symbols:
             return self._by_definition(reason)
@@ -223,6 +232,13 @@ class _Proving:
             for name in sorted(names)
         ]
         return self._made(Method.UNDECIDED, uses, reason=reason)
+
+    def _anywhere(self, reason: str) -> Proof:
+        """A function that the compiler computes while it reads the text leaves no trace where its result went."""
+        how = f"a constant in it may be computed by {self.function.title or self.function.name}"
+        names = sorted(self.unit.symbols - {self.function.symbol})
+        uses = [Use(name, Verdict.UNDECIDED, (), how) for name in names]
+        return self._made(Method.UNDECIDED, uses, reason=f"it is constexpr and can't be called instead: {reason}")
 
     def _by_definition(self, reason: str) -> Proof:
         callers = self.unit.callers(self.function.name)

@@ -62,7 +62,7 @@ def _read(unit: ProofUnit) -> Records:
         unit.compilations.add()
         table = read_unit(UnitFiles(unit.name, made.dumps, made.object), lenient=True).table
         said = "".join(path.read_text(errors="replace") for path in made.dumps if ".local-pure-const" in path.name)
-        differing = changes(made.object, unit.baseline.object).by_symbol
+        differing = changes(made.object, unit.baseline.object, frames=False).by_symbol
     noreturn = frozenset(_NORETURN.findall(said)) or inferred_noreturn(unit.baseline.object)
     return Records(_impact(unit, table), noreturn, tuple(sorted(differing)))
 

@@ -26,6 +26,10 @@ class SourceFunction:
     `first` and `last` are lines of the text, `file` and `line` the place in the sources.  `symbol` is its name for
     the assembler.  `mentions` are the functions of the text that its body names, `aliases` the names declared as
     aliases of it.
+
+    In C++ `name` is the symbol and `title` the name as people write it, `siblings` are other symbols made from
+    the same text (instances of a template, a constructor's second body).  `unhidable` says why its body can't be
+    hidden; `constant`, that the compiler may compute calls of it while it reads the text (`constexpr`).
     """
 
     name: str
@@ -38,6 +42,10 @@ class SourceFunction:
     always_inline: bool
     mentions: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    siblings: tuple[str, ...] = ()
+    title: str = ""
+    unhidable: str = ""
+    constant: bool = False
 
 
 def source_functions(text: str) -> dict[str, SourceFunction]:
@@ -45,7 +53,7 @@ def source_functions(text: str) -> dict[str, SourceFunction]:
     found = definitions(text)
     bodies = {d.name: d for d in found if d.kind == "function"}
     attributes = _Attributes(found, bodies)
-    places = _Places(text)
+    places = Places(text)
     functions = {}
     for name, body in bodies.items():
         file, line = places.of(body.first)
@@ -109,7 +117,7 @@ def _argument(head: tuple[str, ...], words: frozenset[str]) -> str:
     return ""
 
 
-class _Places:
+class Places:
     """Lines of the text → file and line in the sources."""
 
     def __init__(self, text: str) -> None:

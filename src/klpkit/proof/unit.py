@@ -22,12 +22,15 @@ from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.compilers.probe import identify
 from klpkit.errors import RefusedError, UserError
 from klpkit.proof.builds import Build, compile_text, preprocess, read_build
+from klpkit.proof.cxxnames import matching
 from klpkit.proof.decisions import source_name
 from klpkit.proof.hiders import hider_of, without_checks
 from klpkit.proof.hiding import Hider, Pins
 from klpkit.proof.model import Proof
-from klpkit.proof.text import SourceFunction, callers_of, source_functions
+from klpkit.proof.text import SourceFunction, callers_of
 
+LONGEST_NAME = 200
+"""Longer symbols, as C++ has, make no file name."""
 FORMAT = 1
 """Counts up when an old result must not be taken for a new one."""
 
@@ -100,12 +103,13 @@ class ProofUnit:
         with self.lock:
             if path.exists():
                 rows = json.loads(path.read_text())
-                lists = ("mentions", "aliases")
+                lists = ("mentions", "aliases", "siblings")
                 return {
-                    row["name"]: SourceFunction(**{**row, **{word: tuple(row[word]) for word in lists}})
+                    row["name"]: SourceFunction(**{**row, **{word: tuple(row.get(word, ())) for word in lists}})
                     for row in rows
                 }
-            found = source_functions(self.text)
+            with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
+                found = self.hider.functions(self.unit, self.text, Path(folder))
             with atomic_write(path) as stream:
                 stream.write(json.dumps([asdict(function) for function in found.values()]))
             return found
@@ -139,7 +143,8 @@ class ProofUnit:
         """A build with the body of the function `name` hidden, in `workdir`."""
         function = self.functions[name]
         spelled = function.symbol if self.hider.by_symbol else name
-        text = self.hider.hidden(self.subject, (spelled, *function.aliases), pins or {})
+        names = (spelled, *function.aliases, *function.siblings)
+        text = self.hider.hidden(self.subject, names, pins or {})
         return self._compile(text, workdir, flags)
 
     def hiding_variable(self, name: str, workdir: Path) -> Build:
@@ -191,14 +196,30 @@ class ProofUnit:
 
     def function(self, name: str) -> SourceFunction:
         """The function `name`; `UserError` with what is close where the unit lacks it."""
-        found = self.functions.get(name)
+        found = self.functions.get(name) or self._titled(name)
         if found is None:
             import difflib
 
-            close = difflib.get_close_matches(name, self.functions, 3)
+            names = [row.title or row.name for row in self.functions.values()]
+            close = difflib.get_close_matches(name, names, 3)
             hint = f"did you mean {', '.join(close)}?" if close else "name a function that the unit defines"
+            if self.unit.language == "c++" and not close:
+                hint = "name one that is called: C++ compiles no template or inline function that is not"
             raise UserError(f"{self.name} defines no function {name}", hint=hint)
         return found
+
+    def defines(self, name: str) -> bool:
+        """Whether `function` finds `name`; `UserError` where it means several."""
+        return name in self.functions or self._titled(name) is not None
+
+    def _titled(self, name: str) -> SourceFunction | None:
+        """The C++ function that people call `name`."""
+        titles = {symbol: row.title for symbol, row in self.functions.items() if row.title}
+        found = [self.functions[symbol] for symbol in matching(name, titles)] if titles else []
+        if any(row.name not in (found[0].name, *found[0].siblings) for row in found):
+            several = ", ".join(row.title for row in found[:5])
+            raise UserError(f"{name} is {len(found)} functions: {several}", hint="name one of them, or its symbol")
+        return found[0] if found else None
 
     def own_functions(self) -> list[str]:
         """The functions that the unit's source itself defines, in its order, headers' left aside."""
@@ -221,7 +242,8 @@ class ProofUnit:
             stream.write(json.dumps(proof.document()))
 
     def _path(self, name: str) -> Path:
-        return self.folder / "proofs" / f"{name}.json"
+        short = name if len(name) < LONGEST_NAME else f"{name[:100]}-{_digest(name)}"
+        return self.folder / "proofs" / f"{short}.json"
 
 
 def _settle(work: Path, folder: Path) -> None:

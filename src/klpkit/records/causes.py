@@ -33,6 +33,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause("clone", "{user} is a copy of {body}", makes_clone=True),
     Cause("icf", "{user} shares one body with {body} (identical code folding)"),
     Cause("calls-clone", "{user} calls {body}, whose calling convention or meaning the compiler changed"),
+    Cause("same-text", "{user} is made from the same source text as {body} (instances of one template)"),
     Cause("same-function", "{user} and {body} are one function under two call graph numbers or in two records"),
     # Unrecorded by any compiler; measured by interposition (klpkit.impact) or exposed (klpkit audit).
     Cause("pure-const", "{user} relies on {body} being pure or const"),
