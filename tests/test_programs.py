@@ -15,7 +15,7 @@ import pytest
 
 from klpkit import programs
 from klpkit.errors import EnvironmentLackError, UserError
-from klpkit.programs import ProgramFailedError, parallel, run
+from klpkit.programs import NoSpaceError, ProgramFailedError, parallel, run
 
 
 def runs(pid: int) -> bool:
@@ -54,6 +54,17 @@ def test_a_failure_shows_the_command_and_the_end_of_its_output() -> None:
 def test_a_death_by_signal_names_the_signal() -> None:
     with pytest.raises(ProgramFailedError, match="SIGSEGV"):
         run(("sh", "-c", "kill -SEGV $$"))
+
+
+@pytest.mark.parametrize("where", ["", ">&2"])
+def test_a_full_disk_is_told_from_bad_input(where: str) -> None:
+    said = "x.s: Fatal error: can't write 3 bytes: 'No space left on device'"
+    with pytest.raises(NoSpaceError) as caught:
+        run(("sh", "-c", f'echo one; echo "{said}" {where}; seq 40 >&2; exit 1'))
+    assert caught.value.exit_code == 3
+    assert caught.value.message == f"sh: the disk is full\n  | {said}"
+    assert "TMPDIR" in caught.value.hint
+    assert run(("sh", "-c", f'echo "{said}" {where}')).status == 0
 
 
 def test_a_missing_program_is_told_from_a_missing_folder(tmp_path: Path) -> None:

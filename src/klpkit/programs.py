@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -32,6 +34,9 @@ _live_lock = threading.Lock()
 _stopping = threading.Event()
 
 OUTPUT_TAIL_LINES = 20
+# What programs say where a disk is full: the C library's words for ENOSPC, EDQUOT and EFBIG, and Kbuild's fixdep.
+_NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded|File too large|not all data was written")
+_LITTLE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,18 @@ class ProgramFailedError(KlpkitError):
         self.completed = completed
 
 
+class NoSpaceError(ProgramFailedError):
+    """A program could not write what it made: nothing is wrong with its input."""
+
+    exit_code = 3
+
+    def __init__(self, completed: Completed) -> None:
+        super().__init__(completed, "the disk is full", hint="free some space, or set TMPDIR to another place")
+        said = (completed.stderr + b"\n" + completed.stdout).splitlines()
+        lines = [line.decode(errors="replace").strip() for line in said if _NO_SPACE.search(line)]
+        self.message = "\n  | ".join([f"{completed.argv[0]}: the disk is full", *lines[:1]])
+
+
 class StoppedError(KlpkitError):
     """A program was not started because another one's failure or an interrupt is ending everything."""
 
@@ -77,8 +94,8 @@ def run(
     """Run `argv` to its end and return what it printed.
 
     `env` replaces the whole environment.  `timeout` is in seconds.  With `check`, a status other than 0 raises
-    `ProgramFailedError`; a time limit or a death by signal raises it always.  A missing program raises
-    `EnvironmentLackError`.  No program outlives this call.
+    `ProgramFailedError` (`NoSpaceError` where it says that the disk is full); a time limit or a death by signal
+    raises it always.  A missing program raises `EnvironmentLackError`.  No program outlives this call.
     """
     log.debug("%s%s", f"cd {shlex.quote(str(cwd))} && " if cwd else "", quoted(argv))
     with _started(argv, cwd, env) as process:
@@ -93,8 +110,21 @@ def run(
     if done.status < 0 and (check or _stopping.is_set()):
         raise ProgramFailedError(done, f"killed by {signal.Signals(-done.status).name}")
     if check and done.status:
+        if _lacked_space(done, env):
+            raise NoSpaceError(done)
         raise ProgramFailedError(done, f"ended with status {done.status}")
     return done
+
+
+def _lacked_space(done: Completed, env: Mapping[str, str] | None) -> bool:
+    """Whether a full disk made a program fail: it says so, or next to nothing is left for temporary files.
+
+    Not every program says why it can't write: to a shell's `printf` it is an I/O error.
+    """
+    if _NO_SPACE.search(done.stderr) or _NO_SPACE.search(done.stdout):
+        return True
+    folder = (os.environ if env is None else env).get("TMPDIR") or "/tmp"
+    return Path(folder).is_dir() and shutil.disk_usage(folder).free < _LITTLE
 
 
 @contextmanager

@@ -188,6 +188,8 @@ class Overlay:
     def _compile(self, unit: TranslationUnit, side: Side, suffix: str, folders: set[str]) -> Replayed:
         try:
             return self._replay(unit, side, side, suffix, folders)
+        except programs.NoSpaceError:
+            raise
         except programs.ProgramFailedError as error:
             if side == "original":
                 raise self._failed(unit, error, "does not compile as it was built") from error
@@ -196,6 +198,8 @@ class Overlay:
             failure = error
         try:
             replayed = self._replay(unit, side, "plain", suffix, folders)
+        except programs.NoSpaceError:
+            raise
         except programs.ProgramFailedError:
             raise self._failed(unit, failure, "does not compile with the patch") from failure
         self.notes.append(f"{self._name(unit)}: compiled without line directives; lines may count as moved")

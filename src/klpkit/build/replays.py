@@ -57,17 +57,18 @@ def replay(
     object, relative to `workdir` (default: the name of the unit's object).
 
     Raises `ProgramFailedError` where the compiler fails, crashes or runs longer than `timeout` seconds, and
-    `UserError` where the source is gone.
+    `UserError` where the source is gone, `EnvironmentLackError` where `workdir` can't be written.
     """
     _check(unit, source)
     name = output or unit.object.name
     workdir = workdir.absolute()
     final = workdir / name
-    final.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".replay-", dir=workdir))
+    part = _fresh_folder(final, workdir)
     try:
         argv = replay_argv(unit, part / final.name, extra=extra, remove=remove, source=source)
-        completed = programs.run(argv, cwd=unit.directory, env=stable_environment(), timeout=timeout)
+        # A compiler that is killed leaves its temporary files behind: they go with the folder.
+        environment = {**stable_environment(), "TMPDIR": str(part)}
+        completed = programs.run(argv, cwd=unit.directory, env=environment, timeout=timeout)
         dumps = _publish(part, final)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -134,6 +135,16 @@ def stable_environment() -> dict[str, str]:
     """The environment of a replay: the caller's, without what changes a compiler's output or its language."""
     kept = {name: value for name, value in os.environ.items() if name not in _UNSTABLE}
     return {**kept, "LC_ALL": "C"}
+
+
+def _fresh_folder(final: Path, workdir: Path) -> Path:
+    """A new folder in `workdir`, beside which there is room for `final`."""
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".replay-", dir=workdir))
+    except OSError as error:
+        hint = "free some space, or choose another place"
+        raise EnvironmentLackError(f"can't write {workdir}: {error.strerror}", hint=hint) from error
 
 
 def _check(unit: TranslationUnit, source: Path | None) -> None:

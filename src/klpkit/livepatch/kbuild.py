@@ -65,8 +65,10 @@ def _write_sources(name: str, glue: str, objects: Sequence[ElfObject], work: Pat
 
 def _make(headers: Path, work: Path) -> programs.Completed:
     argv = ["make", "-C", str(headers), f"M={work}", *_VARIABLES, "modules"]
+    # Temporary files of a compiler that is killed go with the folder.
+    environment = {**clean_environment(os.environ), "TMPDIR": str(work)}
     try:
-        return programs.run(argv, env=clean_environment(os.environ), timeout=TIME_LIMIT)
+        return programs.run(argv, env=environment, timeout=TIME_LIMIT)
     except EnvironmentLackError as error:
         raise EnvironmentLackError(error.message, hint="apt-get install make") from error
 
