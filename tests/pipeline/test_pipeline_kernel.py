@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from pipeline_kernel import MEMINFO, Build, copy_source, patch
 
 from kernels import SmallKernel, StockKernel
 from klpkit.build import compile_pairs, open_tree
 from klpkit.build.overlayunits import affected_units
 from klpkit.build.patch import FilePatch, Patch
-from klpkit.cli.build import command
 from klpkit.errors import UserError
 
 pytestmark = pytest.mark.kernel
-
-Build = Callable[..., Result]
-
-
-def patch(path: Path, source: Path, name: str, old: str, new: str) -> Path:
-    before = (source / name).read_text()
-    assert before.count(old) == 1
-    lines = (text.splitlines(keepends=True) for text in (before, before.replace(old, new)))
-    path.write_text("".join(difflib.unified_diff(*lines, f"a/{name}", f"b/{name}")))
-    return path
-
-
-@pytest.fixture
-def build(stock_kernel: StockKernel, tmp_path: Path) -> Build:
-    """`klpkit build` with the stock kernel's files, called in this process."""
-    kernel = stock_kernel
-    if kernel.image is None or kernel.modules is None:
-        pytest.skip("no shipped image in the cache; `make kernel` fetches it")
-    words = ["--build", kernel.build, "--image", kernel.image, "--modules", kernel.modules]
-    words += ["--headers", kernel.headers, "-o", tmp_path / "livepatch-fix.ko"]
-
-    def call(*more: object) -> Result:
-        return CliRunner().invoke(command, [*map(str, words), *map(str, more)])
-
-    return call
-
-
-MEMINFO = ("fs/proc/meminfo.c", '\tshow_val_kb(m, "MemFree:        ", i.freeram);\n')
 
 
 def times(tree: Path) -> dict[str, tuple[int, int]]:
@@ -80,17 +49,7 @@ def test_a_source_of_another_patch_level_is_refused(
 ) -> None:
     """The tree lacks a line that the shipped kernel has: the patch is right and the tree is not."""
     name, line = MEMINFO
-    source = tmp_path / "linux"
-    source.mkdir()
-    for entry in stock_kernel.source.iterdir():
-        if entry.name != "fs":
-            (source / entry.name).symlink_to(entry)
-    (source / "fs/proc").mkdir(parents=True)
-    for folder in ("fs", "fs/proc"):
-        for entry in (stock_kernel.source / folder).iterdir():
-            if not (source / folder / entry.name).exists():
-                (source / folder / entry.name).symlink_to(entry)
-    (source / name).unlink()
+    source = copy_source(stock_kernel.source, tmp_path / "linux", name)
     text = (stock_kernel.source / name).read_text()
     (source / name).write_text(text.replace('\tshow_val_kb(m, "MemTotal:       ", i.totalram);\n', ""))
     path = patch(tmp_path / "fix.patch", source, name, line, line + '\tseq_puts(m, "Fixed: yes\\n");\n')
