@@ -57,7 +57,7 @@ def extract(
     `closed` takes in every impacted function as well; `thorough` is that of `Extractor`.  Raises `RefusedError`
     where a function can't be patched.
     """
-    with from_build(tree, specs, progress=progress) as evidence:
+    with from_build(tree, specs, debug=False, progress=progress) as evidence:
         return Extractor(tree, evidence, target, work, thorough=thorough).extract(specs, work, closed=closed)
 
 
