@@ -163,7 +163,12 @@ def _unit_rows(
         reader = extractor.reader(source)
         code = evidence.code(source)
         assert code is not None
-        for function, sort in chosen(sorts(reader.source, code.path), seed, source):
+        found = sorts(reader.source, code.path)
+        # What the compiler dropped before it wrote any record is in nobody's code.
+        known = {
+            sort: [name for name in names if len(evidence.table.rows_of(name))] for sort, names in found.items()
+        }
+        for function, sort in chosen(known, seed, source):
             if (source, function) not in done:
                 row = {"source": source, "owner": unit.owner, "function": function, "sort": sort}
                 yield {**row, "unit_seconds": round(compiling, 2), **_outcome(extractor, f"{source}:{function}")}

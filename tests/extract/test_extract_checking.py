@@ -33,6 +33,9 @@ int knowing(int *p) { int x = pure(*p + 1); return *p + x; }
 int unaliased(int *p) { int x = state; *p = 1; return x + state; }
 int loud(int a) { return quiet(a) + outside(a); }
 int gone(int a) { return small(a); }
+int says(const char *);
+int first_said(int a) { return says(__func__) + a; }
+int then_said(int a) { return says(__func__) - a; }
 """
 FLAGS = (
     "-O2",
@@ -130,6 +133,17 @@ def test_what_only_the_kernel_s_compiler_saw_is_named(toy: Toy) -> None:
 def test_a_variable_that_only_the_kernel_s_compiler_knew_whole_is_named(toy: Toy) -> None:
     found = toy.check("unaliased", by_itself=True)["unaliased"]
     assert (found.sameness, found.known) == (Sameness.DIFFERS, ("state",))
+
+
+@pytest.mark.parametrize("function", ["first_said", "then_said"])
+def test_a_constant_that_the_compiler_numbers_is_known_by_its_content(toy: Toy, function: str) -> None:
+    # Alone in the draft, it has another number there than in the unit.
+    assert toy.check(function)[function].sentence == "code as in the kernel"
+
+
+def test_a_constant_of_other_content_is_a_difference(toy: Toy) -> None:
+    found = toy.check("then_said", change=("says(__func__) - a", "says(__func__ + 1) - a"))
+    assert (found["then_said"].sameness, found["then_said"].known) == (Sameness.DIFFERS, ())
 
 
 def test_a_function_without_code_of_its_own_is_not_compared(toy: Toy) -> None:

@@ -214,6 +214,30 @@ def test_a_weak_function_s_copy_is_not_weak(tmp_path: Path) -> None:
     assert "int klpp_f(void)" in made.text
 
 
+STATIC = "#define noinline __attribute__((noinline))\n#define STATIC static noinline\n"
+
+
+def test_a_macro_for_static_hides_no_copy(tmp_path: Path) -> None:
+    text = f"{STATIC}STATIC int f(int a)\n{{\n\treturn a * 3;\n}}\nint user(int a) {{ return f(a); }}\n"
+    made = draft(tmp_path, text, "f")
+    assert "\nnoinline int klpp_f(int a)\n" in made.text
+    assert "klpp_f" in {symbol.name for symbol in ElfFile.open(made.object).symbols if symbol.bind}
+
+
+def test_a_macro_for_static_is_not_in_declarations(tmp_path: Path) -> None:
+    text = (
+        f"{STATIC}STATIC int g(int a) {{ return a * 3; }}\nstatic int v;\nint f(int a) {{ return g(a) + v++; }}\n"
+    )
+    made = draft(tmp_path, text, "f").text
+    assert "extern int g(int a);" in made.replace("noinline ", "")
+
+
+def test_a_copy_that_a_macro_keeps_static_is_refused(tmp_path: Path) -> None:
+    text = "#define FN(name) static int name\nFN(f)(int a)\n{\n\treturn a * 3;\n}\nint (*user)(int) = f;\n"
+    with pytest.raises(RefusedError, match="copy-not-visible"):
+        draft(tmp_path, text, "f")
+
+
 def test_conditionals_inside_a_copy_stay_whole(tmp_path: Path) -> None:
     text = (
         "#ifdef NO\nint f(long a)\n#else\nint f(int a)\n#endif\n{\n#ifdef NO\n return 1;\n#endif\n return a;\n}\n"

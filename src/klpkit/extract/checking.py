@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from klpkit.diff.load import load
+from klpkit.diff.names import declared
 from klpkit.diff.pool import Pool
 from klpkit.elf import ElfFile, ElfObject
 from klpkit.elf import constants as c
@@ -29,6 +30,8 @@ from klpkit.target.shipped import InModule, Shipped, Spot, shipped_code
 from klpkit.target.vmlinux import Vmlinux
 
 _BRANCHES = (2, 4)  # psABI x86-64, R_X86_64_PC32 and R_X86_64_PLT32
+_NAMED = (c.STT_FUNC, c.STT_OBJECT)
+_OWN_NAME = ("__func__", "__FUNCTION__", "__PRETTY_FUNCTION__")
 _LANDING_PAD = b"\xf3\x0f\x1e\xfa"  # Intel SDM vol. 2, ENDBR64
 
 
@@ -142,6 +145,33 @@ class _Unit:
         local = (symbol for symbol in self.elf.symbols if symbol.bind == c.STB_LOCAL)
         return frozenset(symbol.name for symbol in local if symbol.type == c.STT_OBJECT)
 
+    def numbered(self, symbol: ObjSymbol, names: Mapping[str, str]) -> str:
+        """What the unit calls the constant that the draft has as `symbol`, where the compiler numbers both.
+
+        "" where it has none of this content, or several.  `names` are copy → function: `__func__` says the copy's.
+        """
+        section, plain = symbol.section, declared(symbol.name)
+        if plain is None or symbol.type != c.STT_OBJECT or not isinstance(section, ObjSection):
+            return ""
+        if section.relocations or not section.name.startswith(".rodata"):
+            return ""
+        content = bytes(section.data[symbol.value : symbol.value + symbol.size])
+        function = names.get(content[:-1].decode("latin-1")) if plain in _OWN_NAME else None
+        content = content if function is None else function.encode() + b"\0"
+        found = self._constants.get((plain, content), [])
+        return found[0] if len(found) == 1 else ""
+
+    @cached_property
+    def _constants(self) -> Mapping[tuple[str, bytes], list[str]]:
+        """Source name and content → symbols of the numbered constants."""
+        found: dict[tuple[str, bytes], list[str]] = {}
+        for symbol in self.elf.symbols:
+            plain = declared(symbol.name) if symbol.type == c.STT_OBJECT and symbol.section > 0 else None
+            if plain is not None and self.elf.sections.names[symbol.section].startswith(".rodata"):
+                content = self.elf.content(symbol.section)[symbol.value : symbol.value + symbol.size]
+                found.setdefault((plain, bytes(content)), []).append(symbol.name)
+        return found
+
     @cached_property
     def functions(self) -> Mapping[str, bytes]:
         """The first bytes of each function by name."""
@@ -161,7 +191,7 @@ def _with_kernel_names(draft: UnitDraft, path: Path, unit: _Unit) -> ElfObject:
     model = ElfObject.read(path)
     for symbol in model.symbols:
         copy = symbol.name
-        symbol.name = names.get(copy, copy)
+        symbol.name = names.get(copy) or unit.numbered(symbol, names) or copy
         section = symbol.section
         if copy in draft.functions.values() and isinstance(section, ObjSection):
             if section.name.startswith(".text."):  # its own: the draft is compiled with -ffunction-sections
@@ -180,12 +210,13 @@ def _without_landing_pad(symbol: ObjSymbol, section: ObjSection, unit: _Unit) ->
 
 
 class _Uses:
-    """Which functions the code of each function of an object refers to."""
+    """Which functions and variables the code of each function of an object refers to; `inside` it has itself."""
 
     def __init__(self, path: Path) -> None:
         elf = ElfFile.open(path)
         graph = load(elf, Pool(), Pool())
-        self.inside = {each.name for each in elf.symbols if each.type == c.STT_FUNC and each.section > 0}
+        self.functions = {each.name for each in elf.symbols if each.type == c.STT_FUNC and each.section > 0}
+        self.inside = {each.name for each in elf.symbols if each.type in _NAMED and each.section > 0}
         self.of: dict[str, set[str]] = {}
         references = graph.references
         for owner, target in zip(references.owner.tolist(), references.target.tolist(), strict=True):
@@ -207,8 +238,8 @@ def _checked(name: str, found: FunctionFidelity | None, unit: _Unit, uses: _Uses
         Sameness.DIFFERS,
         found.difference.offset,
         found.difference.why,
-        known=_sorted(used & (unit.functions.keys() - uses.inside | unit.static_variables)),
-        copies=_sorted(used & uses.inside - unit.functions.keys()),
+        known=_sorted(used & (unit.functions.keys() | unit.static_variables) - uses.inside),
+        copies=_sorted(used & uses.functions - unit.functions.keys()),
     )
 
 

@@ -18,6 +18,7 @@ from klpkit.extract.conditionals import conditionals, settled
 from klpkit.extract.items import Item, Name, items
 from klpkit.extract.preprocessed import Macro, Preprocessed
 
+_WORDS = re.compile(r"#\s*define \w+ (\w+(?: \w+)*)$")
 _COMMENT = re.compile(r"\s*(/\*|\*|//)")
 
 
@@ -118,6 +119,12 @@ class Source:
     def _index(self, chunk: Chunk) -> None:
         for name in chunk.declares:
             self.by_name[name.text].append((chunk, name))
+
+    def storage(self, word: str) -> str:
+        """What a macro such as `STATIC` stands for, where that makes what it precedes static; else ""."""
+        definitions = self.found.macros.get(word)
+        match = _WORDS.match(definitions[-1].text) if definitions else None
+        return match[1] if match and "static" in match[1].split() else ""
 
     def place(self, file: str, line: int) -> int:
         """The line of this text that is `line` of the local `file`."""

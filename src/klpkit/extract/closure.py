@@ -139,9 +139,9 @@ class _Closure:
 
     def _uses(self, item: Item, by: str, *, head: bool) -> None:
         uses, tags = (head_uses(item)) if head else (item.uses, item.tags)
-        for name in uses:
+        for name in sorted(uses):
             self._need(name, tag=False, by=by)
-        for name in tags:
+        for name in sorted(tags):
             self._need(name, tag=True, by=by)
 
     def _macro_uses(self, words: Iterable[str], line: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
+from klpkit.build.csource import lexemes
 from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Kept, Mode, Plan
@@ -108,7 +109,8 @@ class _Writer:
             wanted = [name for name in item.declares if name.text in kept.modes]
             referenced = [name for name in wanted if kept.modes[name.text] is Mode.REFERENCED]
             parts += [
-                prototype(kept.chunk.text, name.text) or _declaration(item, name, self.statics.size(name.text))
+                prototype(self._storage_shown(kept.chunk.text), name.text)
+                or _declaration(item, name, self.statics.size(name.text))
                 for name in referenced
                 if not self.source.header_declares(name.text)
             ]
@@ -131,11 +133,17 @@ class _Writer:
                     self.draft.anew += [name.text] * starts_anew(item)
                     before += [local.declaration for local in found]
         for function in patched:
-            text = without_static(text, function) if self.statics.has_code(function) else text
+            if self.statics.has_code(function):
+                text = without_static(self._storage_shown(text), function)
             self.draft.functions[function] = PREFIX + function
         if patched and call:
             text = "\n".join([copied_call(text, PREFIX), *self._visible(kept, patched, call)])
         return "\n".join([*before, *([""] if before else []), text])
+
+    def _storage_shown(self, text: str) -> str:
+        """`text` with `static` in the place of macros that stand for it."""
+        words = {word for kind, word, _ in lexemes(text) if kind == "word"}
+        return renamed(text, {word: shown for word in words if (shown := self.source.storage(word))})
 
     def _visible(self, kept: Kept, patched: Sequence[str], call: str) -> Iterator[str]:
         """Names that the glue can use for the functions of a system call; some are static by their macro."""

@@ -14,6 +14,8 @@ from pathlib import Path
 from klpkit.build.command import TranslationUnit
 from klpkit.build.replays import replay
 from klpkit.elf import ElfFile
+from klpkit.elf import constants as c
+from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Mode, Plan, plan
 from klpkit.extract.draft import Draft, write_draft
@@ -114,7 +116,9 @@ class UnitReader:
         closed = plan(source, functions, self._running)
         few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
         draft, compiled, all_includes = self._compiled(source, closed, (few, found.includes), work)
-        undefined = references(ElfFile.open(compiled), self.kernel, draft.symbols)
+        elf = ElfFile.open(compiled)
+        self._check_visible(draft, elf)
+        undefined = references(elf, self.kernel, draft.symbols)
         return UnitDraft(
             self.unit,
             self.home,
@@ -126,6 +130,17 @@ class UnitReader:
             all_includes,
             tuple(dict.fromkeys(draft.anew)),
         )
+
+    def _check_visible(self, draft: Draft, compiled: ElfFile) -> None:
+        """Raise `RefusedError` where the glue could not name the copy of a function that is to be replaced."""
+        visible = {each.name for each in compiled.symbols if each.section > 0 and each.bind != c.STB_LOCAL}
+        for function, copy in draft.functions.items():
+            if self._running.has_code(function) and copy not in visible:
+                raise RefusedError(
+                    "copy-not-visible",
+                    f"the copy {copy} stays static: a macro of the source makes it so",
+                    hint="write the function without the macro in the source, or extract its callers",
+                )
 
     def alone(self, draft: UnitDraft) -> Path:
         """The object of `draft` with each function compiled as if there were no other, beside its other object."""
@@ -191,7 +206,7 @@ def _tags(closed: Plan) -> set[str]:
 
 def _copied(closed: Plan) -> Iterator[str]:
     """The functions that came along because the running kernel has no code to call for them."""
-    for kept in closed.kept.values():
+    for _, kept in sorted(closed.kept.items()):
         if Mode.PATCHED in kept.modes.values():
             continue
         for item in kept.chunk.items:
