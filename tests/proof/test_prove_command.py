@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from klpkit.build.tree import open_tree
 from klpkit.cli.main import cli
+from klpkit.proof import open_unit
+from klpkit.proof import unit as proof_unit
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc-12") is None, reason="gcc-12 is not installed")
 
@@ -74,6 +77,17 @@ def test_the_second_call_compiles_nothing(project: Path) -> None:
     first, second = (json.loads(run(project, "setter", "--json").output)["units"][0] for _ in range(2))
     assert second["compilations"] == 0
     assert second["impacted"] == first["impacted"]
+
+
+@pytest.mark.parametrize("name", ["FORMAT", "__version__"])
+def test_another_klpkit_does_not_take_over_old_answers(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (unit,) = open_tree(project / "compile_commands.json").units()
+    folders = {open_unit(unit).folder, open_unit(unit).folder}
+    monkeypatch.setattr(proof_unit, name, "another")
+    assert len(folders) == 1
+    assert open_unit(unit).folder not in folders
 
 
 def test_a_whole_file_has_a_row_for_each_function(project: Path) -> None:

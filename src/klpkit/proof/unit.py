@@ -1,6 +1,6 @@
 """One unit as a proof sees it: its preprocessed text, its functions, and the build that others are compared to.
 
-What was found is kept below klpkit's cache under the content that it depends on: text, flags, compiler.
+What was found is kept below klpkit's cache under all that it depends on: text, flags, compiler, and klpkit itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from klpkit import __version__
 from klpkit.build.command import TranslationUnit
 from klpkit.build.outputs import redirected
 from klpkit.cachedir import atomic_write, cache_dir
@@ -31,8 +32,11 @@ from klpkit.proof.text import SourceFunction, callers_of
 
 LONGEST_NAME = 200
 """Longer symbols, as C++ has, make no file name."""
-FORMAT = 1
-"""Counts up when an old result must not be taken for a new one."""
+FORMAT = 2
+"""Counts up with every change of klpkit that may let a proof, a record or a kept build say something else.
+
+Between two releases nothing else makes klpkit ask again; a release does so itself, by its version.
+"""
 
 
 def open_unit(unit: TranslationUnit, *, name: str = "") -> ProofUnit:
@@ -63,7 +67,7 @@ def _refuse_lto(unit: TranslationUnit) -> None:
 def _key(unit: TranslationUnit, text: str) -> str:
     words = redirected(unit.arguments, lambda _: "OUT")
     content = hashlib.sha256(text.encode(errors="surrogateescape"))
-    parts = [str(FORMAT), identify(unit.compiler).key, *words, content.hexdigest()]
+    parts = [str(FORMAT), __version__, identify(unit.compiler).key, *words, content.hexdigest()]
     return _digest("\0".join(parts))
 
 
