@@ -3,6 +3,7 @@
     corpus.py run OLD NEW [--limit N]     build what is not built yet; may be interrupted and repeated
     corpus.py list OLD NEW                the fixes, one a line, with the headers that belong to them
     corpus.py table OLD NEW               what came of them, as a table for docs/
+    corpus.py boot OLD NEW [--count N]    load, revert and unload N of the live patches on OLD's kernel, in a guest
 
 One fix is a changed `.c` file that the cloud configuration of OLD builds, together with the changed headers that
 it includes; none is left out.  The live patch is for OLD's shipped kernel and replaces functions of that one file.
@@ -240,12 +241,31 @@ def table(corpus: Corpus) -> str:
     return "\n".join([head, *lines])
 
 
+def boot(corpus: Corpus, count: int, seed: str) -> str:
+    """Boot live patches that have not passed yet, until `count` were booted; a table of all that were."""
+    from corpus_boots import Kernel, boot_all, boots_table, chosen, read_boots
+
+    paths = debian_kernel.image_paths(corpus.old, debug=False)
+    built = [row for row in read_results(corpus) if row["result"] == "built" and Path(row["module"]).exists()]
+    known = corpus.home / "boots.jsonl"
+    passed = [row["source"] for row in read_boots(known) if row["passed"]]
+    left = [row for row in chosen(built, passed, count, seed) if row["source"] not in passed]
+    debian_kernel.say(f"{len(built)} are built, {len(passed)} have passed, {len(left)} to boot now")
+    for result in boot_all(left, Kernel(Path(paths["image"]), Path(paths["modules"])), debian_kernel.say):
+        with open(known, "a") as stream:
+            stream.write(json.dumps(result) + "\n")
+        debian_kernel.say(f"{result['source']}: {'passed' if result['passed'] else result['why']}")
+    return boots_table(read_boots(known), built)
+
+
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "list", "table"))
+    parser.add_argument("what", choices=("run", "list", "table", "boot"))
     parser.add_argument("old", help="Debian's version whose kernel is patched")
     parser.add_argument("new", help="Debian's version that has the fixes")
     parser.add_argument("--limit", type=int, help="run: at most so many fixes")
+    parser.add_argument("--count", type=int, default=25, help="boot: so many live patches")
+    parser.add_argument("--seed", default="1", help="boot: another seed chooses others")
     parser.add_argument("--part", default="1/1", metavar="K/N", help="run: the K-th of N parts, each by itself")
     parser.add_argument("--jobs", type=int, default=programs.default_jobs(), help="compilations at once")
     parser.add_argument(
@@ -275,7 +295,9 @@ def main() -> int:
         elif options.what == "list":
             for fix in fixes(corpus):
                 print(" ".join([fix.source, *fix.headers]))
-        if options.what != "list":
+        if options.what == "boot":
+            print(boot(corpus, options.count, options.seed))
+        elif options.what != "list":
             print(table(corpus))
     except KlpkitError as error:
         print(f"corpus: {error}", file=sys.stderr)
