@@ -36,6 +36,20 @@ int gone(int a) { return small(a); }
 int says(const char *);
 int first_said(int a) { return says(__func__) + a; }
 int then_said(int a) { return says(__func__) - a; }
+/* Where
+   things are. */
+int lined(int a)
+{
+    static int times;
+#ifdef CONFIG_NONE
+    a = says("nothing of this");
+#endif
+    return other(__LINE__) + a + times++ + says(__FILE__) +
+#ifdef CONFIG_NONE
+        12 +
+#endif
+        __LINE__;
+}
 """
 FLAGS = (
     "-O2",
@@ -139,6 +153,16 @@ def test_a_variable_that_only_the_kernel_s_compiler_knew_whole_is_named(toy: Toy
 def test_a_constant_that_the_compiler_numbers_is_known_by_its_content(toy: Toy, function: str) -> None:
     # Alone in the draft, it has another number there than in the unit.
     assert toy.check(function)[function].sentence == "code as in the kernel"
+
+
+def test_lines_keep_their_numbers_for_the_comparison(toy: Toy) -> None:
+    found = toy.check("lined", "gone")
+    assert found["lined"].sentence == "code as in the kernel"
+
+
+def test_another_line_is_a_difference(toy: Toy) -> None:
+    found = toy.check("lined", change=("/* Where", "\n/* Where"))
+    assert found["lined"].sameness is Sameness.DIFFERS
 
 
 def test_a_constant_of_other_content_is_a_difference(toy: Toy) -> None:

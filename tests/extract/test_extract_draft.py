@@ -214,6 +214,19 @@ def test_a_weak_function_s_copy_is_not_weak(tmp_path: Path) -> None:
     assert "int klpp_f(void)" in made.text
 
 
+def test_a_comment_that_goes_on_behind_a_copy_is_taken_whole(tmp_path: Path) -> None:
+    text = (
+        "#define LEAST 6 /* A comment\n   of two lines. */\n#define MOST 150\n"
+        'struct s { char x[LEAST]; }; /* Another\n one. */\n#define PATH "/*"\n'
+        "const char *f(struct s *s) { return s->x[MOST % 3] ? PATH : 0; } // not /* one\n"
+        "int unrelated;\n"
+    )
+    made = draft(tmp_path, text, "f").text
+    assert "of two lines. */\n" in made
+    assert "one. */\n" in made
+    assert "unrelated" not in made
+
+
 STATIC = "#define noinline __attribute__((noinline))\n#define STATIC static noinline\n"
 
 

@@ -16,15 +16,20 @@ from dataclasses import dataclass
 from klpkit.build.csource import definitions
 from klpkit.extract.conditionals import conditionals, settled
 from klpkit.extract.items import Item, Name, items
+from klpkit.extract.numbering import marked
 from klpkit.extract.preprocessed import Macro, Preprocessed
 
 _WORDS = re.compile(r"#\s*define \w+ (\w+(?: \w+)*)$")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _COMMENT = re.compile(r"\s*(/\*|\*|//)")
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Source lines `first` to `last` (from 1, both included), with the comment above, and the items on them."""
+    """Source lines `first` to `last` (from 1, both included), with the comment above, and the items on them.
+
+    `text` has marks with the numbers of its lines (`klpkit.extract.numbering`).
+    """
 
     first: int
     last: int
@@ -130,10 +135,14 @@ class Source:
         """The line of this text that is `line` of the local `file`."""
         return self.offsets[file] + line
 
+    def where(self, place: int) -> tuple[str, int]:
+        """The file and line that are line `place` of this text."""
+        file = max((file for file, offset in self.offsets.items() if offset < place), key=self.offsets.__getitem__)
+        return file, place - self.offsets[file]
+
     def rank(self, place: int) -> tuple[float, ...]:
         """What sorts lines of this text as the compiler sees them: an included file where it is included."""
-        file = max((file for file, offset in self.offsets.items() if offset < place), key=self.offsets.__getitem__)
-        return self._rank(file, place - self.offsets[file])
+        return self._rank(*self.where(place))
 
     def _rank(self, file: str, line: int) -> tuple[float, ...]:
         before = self._rank(*self.found.included[file]) if file in self.found.included else ()
@@ -147,14 +156,15 @@ class Source:
     def _macro_end(self, line: int) -> int:
         while line < len(self.lines) and self.lines[line - 1].endswith("\\"):
             line += 1
-        return line
+        return _comment_end(self.lines, line)
 
 
 def _chunks(known: list[Item], lines: Sequence[str], found: Preprocessed, offset: int = 0) -> list[Chunk]:
     """The chunks of the lines after `offset`, which is added to what is read from the text alone."""
     text = "\n".join(lines[offset:])
     gone, groups = _conditional_lines(text, found, offset)
-    merged = _merged([*_written(text, known, offset), *((item.first, item.last) for item in known)])
+    ranges = [*_written(text, known, offset), *((item.first, item.last) for item in known)]
+    merged = _merged([(first, _comment_end(lines, last)) for first, last in ranges])
     for _ in range(2):  # a group may reach into another chunk's group
         merged = _merged([_with_groups(first, last, groups) for first, last in merged])
     chunks = [Chunk(first, last, "", []) for first, last in merged]
@@ -191,16 +201,21 @@ def _conditional_lines(text: str, found: Preprocessed, offset: int) -> tuple[set
 
 
 def _text(lines: Sequence[str], first: int, last: int, gone: Container[int]) -> str:
-    """Lines `first` to `last` without those `gone`, nor the blank lines that would then follow blank lines."""
+    """Lines `first` to `last` without those `gone`, nor the blank lines that would then follow blank lines.
+
+    The first line and those after a gap are marked with their numbers.
+    """
     kept: list[str] = []
-    skipped = False
+    before, blank, skipped = 0, False, False
     for number in range(first, last + 1):
         line = lines[number - 1]
         if number in gone:
             skipped = True
-        elif line.strip() or not skipped or (kept and kept[-1].strip()):
-            kept.append(line)
-            skipped = False
+        elif line.strip() or not (skipped and (blank or not kept)):
+            shown = line if before == number - 1 else marked(line, number)
+            before = number if before == number - 1 or shown != line else before
+            kept.append(shown)
+            blank, skipped = not line.strip(), False
     return "\n".join(kept)
 
 
@@ -230,6 +245,19 @@ def _with_groups(first: int, last: int, groups: Sequence[Sequence[int]]) -> tupl
         if 0 < inside < len(group):
             first, last = min(first, group[0]), max(last, group[-1])
     return first, last
+
+
+def _comment_end(lines: Sequence[str], last: int) -> int:
+    """The line where a comment ends that begins behind the last word of line `last`; `last` where none does."""
+    code = _STRING.sub("", lines[last - 1])
+    opening = code.rfind("/*")
+    if opening < 0 or code.find("*/", opening + 2) >= 0 or 0 <= code.find("//") < opening:
+        return last
+    while last < len(lines):
+        last += 1
+        if "*/" in lines[last - 1]:
+            break
+    return last
 
 
 def _comment_above(lines: Sequence[str], first: int) -> int:

@@ -13,6 +13,7 @@ from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Kept, Mode, Plan
 from klpkit.extract.items import Item, Name, after_group, head_tokens
+from klpkit.extract.numbering import numbered, plain
 from klpkit.extract.preprocessed import Include, Macro
 from klpkit.extract.statics import StaticLocal, starts_anew, static_locals, without_static_locals
 from klpkit.extract.syscalls import call_of, copied_call, copied_name
@@ -26,7 +27,7 @@ _PLACING = re.compile(r"\b_*(section|used|unused|noinline|always_inline|gnu_inli
 
 @dataclass(slots=True)
 class Draft:
-    """The body of the C file.
+    """The body of the C file: `text` for people, and `numbered` as it is compiled for comparison.
 
     `functions` maps the patched functions to their names in the draft, `symbols` names of the draft to the
     kernel's symbols where they differ: static local variables.  `anew` are functions of the source with state of
@@ -34,13 +35,10 @@ class Draft:
     """
 
     functions: dict[str, str] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    text: str = ""
+    numbered: str = ""
     symbols: dict[str, str] = field(default_factory=dict)
     anew: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines).strip("\n") + "\n"
 
 
 class StaticSymbols(Protocol):
@@ -75,12 +73,12 @@ class _Writer:
         for kept in self.plan.kept.values():
             where = after_includes if kept.chunk.header else rank(kept.chunk.first)
             pieces.append((where, renamed(self._text(kept), self.names)))
-        before = ""
-        for _, text in sorted(piece for piece in pieces if piece[1]):
-            if before and not _stick_together(before, text):
-                self.draft.lines.append("")
-            self.draft.lines += text.split("\n")
-            before = text
+        texts = [text for _, text in sorted(pieces) if text]
+        whole = texts[:1]
+        for before, text in pairwise(texts):
+            whole += ["", text] if not _stick_together(before, text) else [text]
+        self.draft.text = plain("\n".join(whole)).strip("\n") + "\n"
+        self.draft.numbered = numbered("\n".join(whole), self.source.where) + "\n"
         return self.draft
 
     def _includes(self, includes: Sequence[Include]) -> Iterator[tuple[int, str]]:
@@ -169,7 +167,7 @@ def _stick_together(before: str, text: str) -> bool:
     """Whether two pieces stand without a blank line between them: single lines of one kind."""
     if "\n" in before or "\n" in text:
         return False
-    return before.split()[0] == text.split()[0]
+    return plain(before).split()[0] == plain(text).split()[0]
 
 
 def _declaration(item: Item, name: Name, size: int | None) -> str:

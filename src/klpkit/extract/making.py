@@ -175,7 +175,7 @@ class UnitReader:
 def _compile(unit: TranslationUnit, draft: Draft, work: Path) -> Path:
     """The draft as the unit's own command compiles it."""
     path = _text_file(unit, work)
-    path.write_text(draft.text, errors="surrogateescape")
+    path.write_text(draft.numbered, errors="surrogateescape")
     return replay(unit, workdir=work, source=path, extra=_flags(unit), output=f"{unit.source.stem}.o").object
 
 

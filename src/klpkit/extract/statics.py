@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from klpkit.build.csource import lexemes
 from klpkit.errors import RefusedError
 from klpkit.extract.items import Item, initialiser, split
+from klpkit.extract.numbering import LEFT_OUT
 from klpkit.extract.text import joined, renamed
 
 _OPEN, _CLOSE = "([{", ")]}"
@@ -124,6 +125,6 @@ def _without_definition(text: str, name: str) -> str:
             if any(piece == ("word", name) for piece in pieces[start:index]):
                 before = "".join(token for _, token in pieces[:start]).rstrip(" \t")
                 after = "".join(token for _, token in pieces[index + 1 :])
-                return before + (after.removeprefix("\n") if before.endswith("\n") else after)
+                return before + LEFT_OUT + after
             start = None
     return text
