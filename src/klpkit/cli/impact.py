@@ -41,14 +41,15 @@ class Query:
     html: Path | None
     prove: bool = False
     causes: bool | None = None
+    link: str = ""
 
     def check(self) -> None:
         """Raise `UsageError` for a combination that makes no sense, with the way out."""
         if self.prove:
             self._check_prove()
             return
-        if self.causes is not None:
-            raise click.UsageError("--causes goes with --prove")
+        if self.causes is not None or self.link:
+            raise click.UsageError("--causes and --link go with --prove")
         if sum(map(bool, (self.build, self.dumps, self.elf))) > 1:
             raise click.UsageError("--build, --dumps and --elf exclude each other: name one kind of evidence")
         if self.debug and not self.elf:
@@ -71,6 +72,8 @@ class Query:
             raise click.UsageError("--prove --all wants source files: klpkit impact --prove --all fs/namei.c")
         if not (self.functions or self.patches):
             raise click.UsageError("name a function, or a patch with --patch")
+        if self.link and (self.everything or self.patches):
+            raise click.UsageError("--link answers for functions: name them, without --all and --patch")
 
 
 @click.command("impact", short_help="List the functions that must be patched with a function.")
@@ -107,6 +110,12 @@ class Query:
     default=None,
     help="With --prove: find the pass behind what no record shows (default: not with --all).",
 )
+@click.option(
+    "--link",
+    default="",
+    metavar="COMMAND",
+    help="With --prove, for units compiled with -flto: the command that links them, or a file with it.",
+)
 @click.option("--all-chains", is_flag=True, help="Give every chain of reasons, not only a shortest one.")
 @click.option("--lenient", is_flag=True, help="Count malformed lines of dumps as warnings instead of stopping.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Compilers at once (default: one a processor).")
@@ -129,6 +138,7 @@ def command(**options: Any) -> None:
       klpkit impact do_exit --elf /usr/lib/debug/boot/vmlinux-6.12
       klpkit impact --prove may_linkat --build ~/linux
       klpkit impact --prove --all kernel/signal.c --build ~/linux
+      klpkit impact --prove parse --link 'gcc -O2 -flto a.o b.o -o tool' --build ~/tool
     """
     query = Query(**options)
     query.check()

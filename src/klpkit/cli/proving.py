@@ -26,17 +26,18 @@ def prove(
     form: str,
     patches: Sequence[Path] = (),
     html: Path | None = None,
+    link: str = "",
 ) -> None:
     """Prove the functions `specs` of `tree` and print the answers; of `patches` also what they make differ.
 
-    `html` names the page to write as well.
+    `html` names the page to write as well, `link` is the command that links units compiled with `-flto`.
     """
     from klpkit.proof.asking import prove_functions
     from klpkit.proof.concrete import differences
     from klpkit.report.proof import write_answers, write_answers_json, write_differences
 
     with counter("proving") as progress:
-        answers = prove_functions(tree, specs, causes=causes, jobs=jobs, progress=progress)
+        answers = prove_functions(tree, specs, causes=causes, jobs=jobs, progress=progress, link=link)
     rows = None
     if patches:
         with counter("compiling both sides") as progress:

@@ -14,6 +14,8 @@ from klpkit.errors import UserError
 from klpkit.impact.concerned import concerned_units
 from klpkit.proof.answer import together
 from klpkit.proof.cxxnames import identifier
+from klpkit.proof.linkcommand import read_link
+from klpkit.proof.linked import LinkedUnit, open_program
 from klpkit.proof.model import Answer, Method, Verdict
 from klpkit.proof.proving import prove_all
 from klpkit.proof.unit import ProofUnit, open_unit
@@ -23,14 +25,17 @@ Progress = Callable[[int, int], None]
 
 
 def prove_functions(
-    tree: BuildTree, specs: Sequence[str], *, causes: bool, jobs: int | None, progress: Progress
+    tree: BuildTree, specs: Sequence[str], *, causes: bool, jobs: int | None, progress: Progress, link: str = ""
 ) -> list[Answer]:
     """One answer for each unit of `tree` that the functions `specs` (`name`, `file:name`) concern.
 
     A static variable can be named as `file:name`: the answer is who relies on its having no reader or writer.
     A public function called by its name alone is proven in the unit that defines it, a header's in every unit that
-    includes it.  Errors are those of `concerned_units` and of the proof.
+    includes it.  `link` is the command that links them, or the name of a file with it, for units compiled with
+    `-flto`; there is one answer then.  Errors are those of `concerned_units` and of the proof.
     """
+    if link:
+        return [_prove_linked(open_linked(tree, link), specs, causes=causes, jobs=jobs, progress=progress)]
     wanted: dict[TranslationUnit, list[str]] = {}
     for spec in specs:
         file, name = _split(spec)
@@ -54,6 +59,18 @@ def _split(spec: str) -> tuple[str, str]:
     """The file and the function of `spec`; C++ names have colons of their own."""
     found = re.match(r"([^:()<>]*):(?!:)(.*)$", spec)
     return (found[1], found[2]) if found else ("", spec)
+
+
+def open_linked(tree: BuildTree, link: str) -> LinkedUnit:
+    """The program that the command `link`, run in the build folder, makes of units of `tree`."""
+    units = {unit_name(tree, unit): unit for unit in tree.units(everything=True)}
+    return open_program(units, read_link(link, tree.root))
+
+
+def _prove_linked(
+    program: LinkedUnit, specs: Sequence[str], *, causes: bool, jobs: int | None, progress: Progress
+) -> Answer:
+    return together(program, specs, causes=causes and program.has_causes, jobs=jobs, progress=progress)
 
 
 def unit_name(tree: BuildTree, unit: TranslationUnit) -> str:

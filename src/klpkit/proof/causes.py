@@ -38,6 +38,8 @@ FROM_CALLERS = (
 
 # What a pass without a switch finds, as an attribute: a hidden function that has it tells its callers that alone.
 SAYING = {"nothrow": "nothrow"}
+# GCC looks for pure functions in a whole program whatever it is told (`in_lto_p` in gcc/ipa-pure-const.cc).
+SAYING_IN_LINKS = {"pure-const": "pure"}
 
 
 def attribute(
@@ -74,6 +76,8 @@ class _Search:
     def needed(self, symbol: str) -> tuple[str, ...]:
         """The slugs of that set; empty where no set was found."""
         rest = [row for row in self.rows if row.slug != "inline"]
+        if rest and not self._equal(symbol, rest):
+            rest = [row for row in rest if row.slug not in self._saying]
         if not rest or not self._equal(symbol, rest):
             alone = (row for row in self.rows if self._equal(symbol, [row]))
             return tuple(row.slug for row in islice(alone, 1))
@@ -87,9 +91,13 @@ class _Search:
             rest = rest[: high - 1]
         return tuple(row.slug for row in found)
 
+    @property
+    def _saying(self) -> dict[str, str]:
+        return SAYING | SAYING_IN_LINKS if self.unit.linked else SAYING
+
     def _equal(self, symbol: str, rows: Sequence[Pass]) -> bool:
         flags = _off(row for row in self.rows if row in rows)
-        says = "".join(SAYING.get(row.slug, "") for row in rows)
+        says = ", ".join(self._saying[row.slug] for row in rows if row.slug in self._saying)
         key = (*flags, says)
         if key not in self.known:
             pins = {self.name: says} if says else {}
@@ -100,6 +108,8 @@ class _Search:
 def _rows(unit: ProofUnit, order: Sequence[str]) -> list[Pass]:
     """The passes that are on in the unit and can be turned off, in `order`."""
     command = unit.unit
+    if unit.linked and command.kind == "clang":  # LLD runs a pipeline of its own
+        return []
     state = flag_state(identify(command.compiler), command.arguments, command.language, command.directory)
     rows = [row for row in passes_on(state) if row.switches or row.ir_passes or row.slug in SAYING]
     if any(row.ir_passes for row in rows) and not _has_pipeline(unit):

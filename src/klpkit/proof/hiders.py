@@ -8,7 +8,7 @@ function names are known and `__typeof__` gives each its own type.  `extern` kee
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,9 @@ class Redeclaring:
 
     def lowered(self, unit: TranslationUnit, text: str, workdir: Path) -> str:
         return text
+
+    def with_names(self, text: str, names: Mapping[str, str]) -> str:
+        raise NotImplementedError
 
     def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
         source = written(text, workdir / "text.i")

@@ -42,6 +42,10 @@ class Hider(Protocol):
         """The text in which bodies are hidden, made of preprocessed `text`."""
         ...
 
+    def with_names(self, text: str, names: Mapping[str, str]) -> str:
+        """Lowered `text` whose functions are called otherwise; only asked of hiders that work on IR."""
+        ...
+
     def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
         """`text.o` in `workdir`, made of lowered `text` with the unit's own flags and `flags`, a record beside it.
 

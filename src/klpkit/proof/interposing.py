@@ -10,7 +10,7 @@ assembler resolves) is not what is hidden.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,11 @@ class Interposing:
         made = replay(unit, workdir=workdir, source=source, extra=self.lowering, output="unoptimised.ll")
         unwinds = unit.language == "c++" or "-fexceptions" in unit.arguments
         return made.object.read_text(errors="surrogateescape") + (_UNWINDS if unwinds else "")
+
+    def with_names(self, text: str, names: Mapping[str, str]) -> str:
+        for old, new in names.items():
+            text = re.sub(rf'@(?:{re.escape(old)}(?![\w.$-])|"{re.escape(old)}")', f'@"{new}"', text)
+        return text
 
     def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
         source = written(text, workdir / "hidden.ll")

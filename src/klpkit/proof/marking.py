@@ -10,7 +10,7 @@ functions: the word is taken away, which fails where a constant is needed, and a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,9 @@ class Marking:
             pieces += [text[last:at], f"/*{word} {' '.join(symbols)} */"]
             last = at
         return "".join([*pieces, text[last:]])
+
+    def with_names(self, text: str, names: Mapping[str, str]) -> str:
+        raise NotImplementedError
 
     def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
         source = written(text, workdir / "text.ii")

@@ -15,6 +15,7 @@ from klpkit.impact.closure import reach
 from klpkit.impact.graph import Graph
 from klpkit.impact.units import RECORD_FLAGS, UnitFiles, read_unit
 from klpkit.proof.changes import changes
+from klpkit.proof.decisions import source_name
 from klpkit.proof.interposing import inferred_noreturn
 from klpkit.proof.unit import ProofUnit
 from klpkit.records.model import EffectTable
@@ -56,6 +57,8 @@ def read_records(unit: ProofUnit) -> Records:
 
 
 def _read(unit: ProofUnit) -> Records:
+    if unit.linked:
+        return _of_link(unit)
     with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
         flags = (*RECORD_FLAGS.get(unit.unit.kind, ()), *NORETURN_DUMPS.get(unit.unit.kind, ()))
         made = replay(unit.unit, workdir=Path(folder), extra=("-w", "-g0", *flags))
@@ -65,6 +68,24 @@ def _read(unit: ProofUnit) -> Records:
         differing = changes(made.object, unit.baseline.object, frames=False).by_symbol
     noreturn = frozenset(_NORETURN.findall(said)) or inferred_noreturn(unit.baseline.object)
     return Records(_impact(unit, table), noreturn, tuple(sorted(differing)))
+
+
+def _of_link(unit: ProofUnit) -> Records:
+    """A program's records: where the bodies went, by the dumps of its link."""
+    with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
+        differing = changes(unit.own_build(Path(folder)), unit.baseline.object, frames=False).by_symbol
+    names = {source_name(symbol) for symbol in unit.symbols}
+    impact = {}
+    for row in unit.functions.values():
+        users = unit.baseline.decisions.holders(row.symbol) & names
+        impact[row.symbol] = frozenset(
+            s for s in unit.symbols if source_name(s) in users or _clone_of(s, row.symbol)
+        )
+    return Records(impact, frozenset(), tuple(sorted(differing)))
+
+
+def _clone_of(symbol: str, name: str) -> bool:
+    return symbol != name and source_name(symbol) == name
 
 
 def _impact(unit: ProofUnit, table: EffectTable) -> dict[str, frozenset[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from klpkit.build.csource import Definition, definitions
@@ -48,8 +48,11 @@ class SourceFunction:
     constant: bool = False
 
 
-def source_functions(text: str) -> dict[str, SourceFunction]:
-    """The functions that the preprocessed C `text` defines, by name; of several definitions of a name the last."""
+def source_functions(text: str, others: Container[str] = ()) -> dict[str, SourceFunction]:
+    """The functions that the preprocessed C `text` defines, by name; of several definitions of a name the last.
+
+    Bodies may also name functions in `others`.
+    """
     found = definitions(text)
     bodies = {d.name: d for d in found if d.kind == "function"}
     attributes = _Attributes(found, bodies)
@@ -66,7 +69,7 @@ def source_functions(text: str) -> dict[str, SourceFunction]:
             last=body.last,
             static=name in attributes.static,
             always_inline=name in attributes.always_inline,
-            mentions=tuple(sorted({word for word in body.tokens if word in bodies} - {name})),
+            mentions=tuple(sorted({word for word in body.tokens if word in bodies or word in others} - {name})),
             aliases=tuple(sorted(attributes.aliases.get(name, ()))),
         )
     return functions

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 from klpkit import __version__
 from klpkit.build.command import TranslationUnit
 from klpkit.build.outputs import redirected
+from klpkit.build.replays import replay
 from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.compilers.probe import identify
 from klpkit.errors import RefusedError, UserError
@@ -46,11 +47,15 @@ def open_unit(unit: TranslationUnit, *, name: str = "") -> ProofUnit:
     don't know and `RefusedError` where the link decides what goes into which function.
     """
     _refuse_lto(unit)
-    hider = hider_of(unit.kind, unit.language)
+    return open_member(unit, name or str(unit.source), hider_of(unit.kind, unit.language))
+
+
+def open_member(unit: TranslationUnit, name: str, hider: Hider) -> ProofUnit:
+    """`open_unit` for a unit of a program whose link is done again."""
     with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
         text = preprocess(unit, Path(folder))
     folder_name = _key(unit, text)
-    return ProofUnit(unit, name or str(unit.source), text, hider, cache_dir("proof", folder_name))
+    return ProofUnit(unit, name, text, hider, cache_dir("proof", folder_name))
 
 
 def _refuse_lto(unit: TranslationUnit) -> None:
@@ -60,7 +65,7 @@ def _refuse_lto(unit: TranslationUnit) -> None:
         raise RefusedError(
             "proof-lto",
             f"{unit.source} is compiled with {asked[-1]}: the link decides what relies on what",
-            hint="prove a build without -flto, or ask the linked image with klpkit impact --elf",
+            hint="give the command that links it with --link, or prove a build without -flto",
         )
 
 
@@ -68,10 +73,11 @@ def _key(unit: TranslationUnit, text: str) -> str:
     words = redirected(unit.arguments, lambda _: "OUT")
     content = hashlib.sha256(text.encode(errors="surrogateescape"))
     parts = [str(FORMAT), __version__, identify(unit.compiler).key, *words, content.hexdigest()]
-    return _digest("\0".join(parts))
+    return digest("\0".join(parts))
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """A short name for content."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
@@ -88,7 +94,12 @@ class Counter:
 
 
 class ProofUnit:
-    """A unit whose functions can be proven; safe to use from several threads."""
+    """A unit whose functions can be proven; safe to use from several threads.
+
+    `linked` says that it is a whole program; `renamed` are symbols that the lowered text has under other names.
+    """
+
+    linked = False
 
     def __init__(self, unit: TranslationUnit, name: str, text: str, hider: Hider, folder: Path) -> None:
         self.unit = unit
@@ -98,25 +109,18 @@ class ProofUnit:
         self.folder = folder
         self.compilations = Counter()
         self.lock = threading.RLock()
+        self.renamed: dict[str, str] = {}
         self._others: dict[tuple[str, ...], Build] = {}
 
     @cached_property
     def functions(self) -> dict[str, SourceFunction]:
         """The functions that the text defines, headers' included."""
-        path = self.folder / "functions.json"
         with self.lock:
-            if path.exists():
-                rows = json.loads(path.read_text())
-                lists = ("mentions", "aliases", "siblings")
-                return {
-                    row["name"]: SourceFunction(**{**row, **{word: tuple(row.get(word, ())) for word in lists}})
-                    for row in rows
-                }
-            with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
-                found = self.hider.functions(self.unit, self.text, Path(folder))
-            with atomic_write(path) as stream:
-                stream.write(json.dumps([asdict(function) for function in found.values()]))
-            return found
+            return stored_functions(self.folder / "functions.json", self._functions)
+
+    def _functions(self) -> dict[str, SourceFunction]:
+        with tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
+            return self.hider.functions(self.unit, self.text, Path(folder))
 
     @cached_property
     def baseline(self) -> Build:
@@ -132,24 +136,30 @@ class ProofUnit:
             return self._others[key]
 
     def _stored(self, flags: tuple[str, ...]) -> Build:
-        name = "plain" + (_digest(" ".join(flags)) if flags else "")
+        name = "plain" + (digest(" ".join(flags)) if flags else "")
         folder = self.folder / name
         if not (folder / "text.o").exists():
             work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.folder))
             try:
                 self._compile(self.subject, work, flags)
-                _settle(work, folder)
+                settle(work, folder)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         return read_build(folder / "text.o", sorted(folder.glob(f"*{self.hider.record}")), self.hider)
 
     def hiding(self, name: str, workdir: Path, *, pins: Pins | None = None, flags: Sequence[str] = ()) -> Build:
         """A build with the body of the function `name` hidden, in `workdir`."""
+        return self.variant(self.spelled(name), workdir, pins or {}, flags)
+
+    def spelled(self, name: str) -> tuple[str, ...]:
+        """All names under which the lowered text has the function `name`."""
         function = self.functions[name]
-        spelled = function.symbol if self.hider.by_symbol else name
-        names = (spelled, *function.aliases, *function.siblings)
-        text = self.hider.hidden(self.subject, names, pins or {})
-        return self._compile(text, workdir, flags)
+        names = (function.symbol if self.hider.by_symbol else name, *function.aliases, *function.siblings)
+        return tuple(self.renamed.get(each, each) for each in names)
+
+    def variant(self, names: Sequence[str], workdir: Path, pins: Pins, flags: Sequence[str]) -> Build:
+        """A build with the bodies of functions hidden, as `spelled` has them, and with `pins`."""
+        return self._compile(self.hider.hidden(self.subject, names, pins), workdir, flags)
 
     def hiding_variable(self, name: str, workdir: Path) -> Build:
         """A build in which code elsewhere may read and write the static variable `name`, in `workdir`."""
@@ -159,11 +169,17 @@ class ProofUnit:
     def subject(self) -> str:
         """The text in which bodies are hidden: preprocessed, and lowered where the compiler's hider wants it."""
         with self.lock, tempfile.TemporaryDirectory(prefix="klpkit-proof-") as folder:
-            return self.hider.lowered(self.unit, without_checks(self.text), Path(folder))
+            text = self.hider.lowered(self.unit, without_checks(self.text), Path(folder))
+            return self.hider.with_names(text, self.renamed) if self.renamed else text
 
     def _compile(self, text: str, workdir: Path, flags: Sequence[str]) -> Build:
         self.compilations.add()
         return compile_text(self.unit, text, workdir, self.hider, flags)
+
+    def own_build(self, folder: Path) -> Path:
+        """The object that the unit's own source, not its preprocessed text, makes in `folder`."""
+        self.compilations.add()
+        return replay(self.unit, workdir=folder, extra=("-w", "-g0")).object
 
     @cached_property
     def symbols(self) -> frozenset[str]:
@@ -246,14 +262,28 @@ class ProofUnit:
             stream.write(json.dumps(proof.document()))
 
     def _path(self, name: str) -> Path:
-        short = name if len(name) < LONGEST_NAME else f"{name[:100]}-{_digest(name)}"
+        name = name.replace("/", "%2F")
+        short = name if len(name) < LONGEST_NAME else f"{name[:100]}-{digest(name)}"
         return self.folder / "proofs" / f"{short}.json"
 
 
-def _settle(work: Path, folder: Path) -> None:
+def settle(work: Path, folder: Path) -> None:
     """Give `work` its name, unless another process was faster."""
     try:
         work.rename(folder)
     except OSError:
         if not (folder / "text.o").exists():
             raise
+
+
+def stored_functions(path: Path, make: Callable[[], dict[str, SourceFunction]]) -> dict[str, SourceFunction]:
+    """The functions kept in the file at `path`, else those that `make` finds."""
+    if not path.exists():
+        found = make()
+        with atomic_write(path) as stream:
+            stream.write(json.dumps([asdict(function) for function in found.values()]))
+        return found
+    lists = ("mentions", "aliases", "siblings")
+    rows = json.loads(path.read_text())
+    rows = [{**row, **{word: tuple(row.get(word, ())) for word in lists}} for row in rows]
+    return {row["name"]: SourceFunction(**row) for row in rows}

@@ -1,0 +1,222 @@
+"""What a link with `-flto` leaves behind, and how it is asked for it: one row a compiler.
+
+GCC (`-save-temps`, "Developer Options"): `X.ltransN.ltrans.o` is the code of one partition before the linker sees
+it, `X.wpa.…` and `X.ltransN.…` are the dumps; the call graph of each partition tells where in the sources a symbol
+comes from.  LLD (`--plugin-opt=obj-path`): the native object of full LTO, one a module with ThinLTO.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from klpkit import programs
+from klpkit.build.command import Family, TranslationUnit
+from klpkit.build.replays import TIME_LIMIT, Replayed, replay
+from klpkit.elf import ElfFile
+from klpkit.elf.constants import STT_FUNC
+from klpkit.elf.model import ElfObject
+from klpkit.errors import RefusedError
+from klpkit.proof.decisions import Decisions, joined, read_decisions, read_inlining, source_name
+from klpkit.proof.hiders import Redeclaring
+from klpkit.proof.hiding import Hider, Pins, written
+from klpkit.proof.interposing import Interposing
+from klpkit.proof.linkcommand import LinkCommand
+
+LINKED = "text.o"
+"""The whole program's code that the link made, as one relocatable object."""
+
+Owner = Callable[[str, str], str]
+"""`(name, file) -> name`: how a function of that source name and file is called in the program."""
+
+
+class Linker(Protocol):
+    """How a program is linked and its code found."""
+
+    @property
+    def hider(self) -> Hider:
+        """How bodies are hidden in the units."""
+        ...
+
+    @property
+    def keeps_hidden(self) -> bool:
+        """Whether a hidden function has code after the link even where nothing calls it."""
+        ...
+
+    def own_object(self, unit: TranslationUnit, names: Mapping[str, str], folder: Path) -> Path:
+        """The object that the unit's own source makes, with functions called by other `names` where it must be."""
+        ...
+
+    def link(
+        self, command: LinkCommand, replaced: Mapping[Path, Path], folder: Path, flags: Sequence[str]
+    ) -> None:
+        """Link in `folder`; its code is then in `LINKED` there, the records beside it."""
+        ...
+
+    def rename(self, folder: Path, owner: Owner) -> None:
+        """Give functions in `LINKED` whose names repeat in the program the names that `owner` knows."""
+        ...
+
+    def decisions(self, folder: Path, owner: Owner) -> Decisions:
+        """What the link decided between functions."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GccLinker:
+    """`lto1` for the whole program, then one for each partition."""
+
+    hider: Hider
+    keeps_hidden: bool = False
+    flags: tuple[str, ...] = ("-w", "-save-temps", "-fdump-ipa-clones", "-fcallgraph-info")
+
+    def own_object(self, unit: TranslationUnit, names: Mapping[str, str], folder: Path) -> Path:
+        return replay(unit, workdir=folder, extra=("-w", "-g0")).object
+
+    def link(
+        self, command: LinkCommand, replaced: Mapping[Path, Path], folder: Path, flags: Sequence[str]
+    ) -> None:
+        command.run(folder / "linked", replaced, (*self.flags, *flags))
+        _merge(command, sorted(folder.glob("linked.ltrans*.ltrans.o")), folder)
+
+    def rename(self, folder: Path, owner: Owner) -> None:
+        places = _places(folder)
+
+        def called(symbol: str) -> str:
+            plain = _PRIVATE.sub("", symbol)
+            base = source_name(plain)
+            return owner(base, places.get(symbol, "")) + plain[len(base) :]
+
+        _rename(folder / LINKED, called)
+
+    def decisions(self, folder: Path, owner: Owner) -> Decisions:
+        dumps = sorted(folder.glob("linked.*.ipa-clones"))
+        groups = [_functions(path) for path in sorted(folder.glob("linked.ltrans*.ltrans.o"))]
+        partitions = {name: frozenset(group) for group in groups for name in group} if len(groups) > 1 else {}
+        return joined([read_decisions(path, owner) for path in dumps], partitions)
+
+
+_PRIVATE = re.compile(r"\.lto_priv\.\d+")
+_NODE = re.compile(r'^node: \{ title: "(?:.*:)?([^":]*)" label: "[^"]*\\n([^"\\]*):\d+:\d+[^"]*" \}', re.MULTILINE)
+
+
+_PROMOTED = re.compile(r"\.llvm\.\d+")
+
+
+def _rename(path: Path, called: Callable[[str], str]) -> None:
+    """Give the functions in an object other names; one that is taken is given to nobody else."""
+    made = ElfObject.read(path)
+    taken = Counter(symbol.name for symbol in made.symbols)
+    rows = [symbol for symbol in made.symbols if symbol.type == STT_FUNC]
+    wanted = Counter(called(symbol.name) for symbol in rows)
+    for symbol in rows:
+        name = called(symbol.name)
+        if name != symbol.name and not taken[name] and wanted[name] == 1:
+            symbol.name = name
+    made.write(path)
+
+
+def _places(folder: Path) -> dict[str, str]:
+    """Symbol → the source file that it comes from; a symbol of several files is left out."""
+    found: dict[str, set[str]] = {}
+    for path in folder.glob("linked.*.ci"):
+        for symbol, file in _NODE.findall(path.read_text(errors="surrogateescape")):
+            found.setdefault(symbol, set()).add(file)
+    return {symbol: next(iter(files)) for symbol, files in found.items() if len(files) == 1}
+
+
+def _functions(path: Path) -> set[str]:
+    symbols = ElfFile.open(path).symbols
+    return {source_name(symbols.names[row]) for row in symbols.defined_functions.tolist()}
+
+
+@dataclass(frozen=True, slots=True)
+class PreLink(Interposing):
+    """Clang's part of the work on one unit: the weak function stays weak, and is kept, until after the link."""
+
+    def compiled(self, unit: TranslationUnit, text: str, workdir: Path, flags: Sequence[str]) -> Replayed:
+        source = written(text, workdir / "hidden.ll")
+        made = replay(
+            unit, workdir=workdir, source=source, extra=("-w", "-g0", *self.dumps, *flags), output="text.o"
+        )
+        source.unlink()
+        return made
+
+    def hidden(self, text: str, names: Iterable[str], pins: Pins) -> str:
+        names = list(names)
+        return _kept(Interposing.hidden(self, text, names, pins), names)
+
+
+def _kept(text: str, names: Sequence[str]) -> str:
+    """IR in which something that nobody sees uses functions (`llvm.used` of the Language Reference)."""
+    spelled = (re.search(rf'@({re.escape(name)}|"(?:\\01)?{re.escape(name)}")\(', text) for name in names)
+    names = [match[1] for match in spelled if match]
+    if not names:
+        return text
+    found = re.search(r"^@llvm\.used = appending global \[(\d+) x ptr\] \[(.*?)\]", text, re.MULTILINE)
+    used = [f"ptr @{name}" for name in names] + ([found[2]] if found else [])
+    count = len(names) + (int(found[1]) if found else 0)
+    line = f"@llvm.used = appending global [{count} x ptr] [{', '.join(used)}]"
+    if found:
+        return text[: found.start()] + line + text[found.end() :]
+    return f'{text}\n{line}, section "llvm.metadata"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class LldLinker:
+    """LLVM inside of LLD: `-flto` makes one module of all, `-flto=thin` one of each unit."""
+
+    hider: Hider
+    keeps_hidden: bool = True
+
+    def own_object(self, unit: TranslationUnit, names: Mapping[str, str], folder: Path) -> Path:
+        if not names:
+            return replay(unit, workdir=folder, extra=("-w", "-g0")).object
+        made = replay(unit, workdir=folder, extra=Interposing().lowering, output="own.ll").object
+        text = self.hider.with_names(made.read_text(errors="surrogateescape"), names)
+        return self.hider.compiled(unit, text, folder, ()).object
+
+    def link(
+        self, command: LinkCommand, replaced: Mapping[Path, Path], folder: Path, flags: Sequence[str]
+    ) -> None:
+        options = {"obj-path": folder / "lto.o", "opt-remarks-filename": folder / "remarks"}
+        words = [f"-Wl,-plugin-opt={name}={value}" for name, value in options.items()]
+        words += ["-w", "-Wl,-plugin-opt=opt-remarks-passes=inline", *flags]
+        command.run(folder / "linked", replaced, words)
+        _merge(command, sorted(folder.glob("lto.o*")), folder)
+
+    def rename(self, folder: Path, owner: Owner) -> None:
+        _rename(folder / LINKED, lambda symbol: _PROMOTED.sub("", symbol))
+
+    def decisions(self, folder: Path, owner: Owner) -> Decisions:
+        records = [path for path in sorted(folder.glob("remarks*")) if path.stat().st_size]
+        return joined([read_inlining(path) for path in records])
+
+
+def _merge(command: LinkCommand, objects: Sequence[Path], folder: Path) -> None:
+    objects = [path for path in objects if _functions(path)]
+    if not objects:
+        raise RefusedError(
+            "proof-lto",
+            "the link made no code: nothing in it was compiled with -flto, or it leaves the work to another",
+            hint="give the command of the last link; with Clang one that uses LLD (-fuse-ld=lld)",
+        )
+    words = [*command.compiler, "-r", "-nostdlib", "-fno-lto", "-w", *map(str, objects)]
+    programs.run([*words, "-o", str(folder / LINKED)], cwd=command.directory, timeout=TIME_LIMIT)
+
+
+def linker_of(kind: Family) -> Linker:
+    """The row for a compiler; `RefusedError` where a proof does not know its links."""
+    from klpkit.proof.hiders import HIDERS
+
+    if kind == "gcc":
+        hider = HIDERS["gcc", "c"]
+        assert isinstance(hider, Redeclaring)
+        return GccLinker(hider)
+    if kind == "clang":
+        return LldLinker(PreLink())
+    raise RefusedError("proof-lto", "this compiler's link-time optimisation is unknown", hint="use GCC or Clang")
