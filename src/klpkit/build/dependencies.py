@@ -83,4 +83,4 @@ def _words(text: bytes) -> list[str]:
 @cache
 def _absolute(directory: Path, name: str) -> Path:
     # Cached because a kernel's units share their headers.  Not resolve(): links stay as the build names them.
-    return Path(os.path.normpath(directory / name))
+    return Path(os.path.normpath(f"{directory}/{name}" if name[:1] != "/" else name))

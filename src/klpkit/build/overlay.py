@@ -6,6 +6,7 @@ nothing but the patch is different between them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -230,22 +231,22 @@ class Overlay:
         for place, path in paths:
             yield from place.left(path)
 
-    def _parents(self, read: Iterable[Path]) -> Iterable[str]:
+    def _parents(self, read: Iterable[str]) -> Iterable[str]:
         """The folders of the source tree, relative to it, that hold the files `read` or their links."""
         top = self._patch.source.resolve()
         mirrors = [mirror.resolve() for mirror in self._mirrors.values()]
-        for folder in {path.parent for path in read}:
-            real = folder.resolve()
+        for folder in {path.rpartition("/")[0] for path in read}:
+            real = Path(folder).resolve()
             for base in (top, *mirrors):
                 if real.is_relative_to(base):
                     yield str(real.relative_to(base))
 
     # -- checks ------------------------------------------------------------------------------------------------
 
-    def _read(self, result: Replayed) -> list[Path]:
-        """Every file that the compiler read, as it spelled it."""
+    def _read(self, result: Replayed) -> list[str]:
+        """Every file that the compiler read, as it spelled it; a unit reads a thousand, strings are enough."""
         path = result.object.with_name(f"{result.object.name}.d")
-        return [result.unit.directory / name for name in make_dependencies(path)]
+        return [os.path.join(result.unit.directory, name) for name in make_dependencies(path)]  # noqa: PTH118
 
     def _missed(self, result: Replayed) -> list[Path]:
         return original_reads(self._read(result), self._changed)
@@ -261,10 +262,10 @@ class Overlay:
 
     def _note_seen(self, results: Iterable[Replayed]) -> None:
         """Remember which changed files were read: they are the ones that are no links in a mirror."""
-        names = {Path(file.path).name for file in self._patch.files}
+        names = tuple({f"/{Path(file.path).name}" for file in self._patch.files})
         mirrors = [mirror.resolve() for mirror in self._mirrors.values()]
-        for path in {path for result in results for path in self._read(result) if path.name in names}:
-            real = path.resolve()
+        for path in {path for result in results for path in self._read(result) if path.endswith(names)}:
+            real = Path(path).resolve()
             self.seen.update(str(real.relative_to(m)) for m in mirrors if real.is_relative_to(m))
 
     # -- words -------------------------------------------------------------------------------------------------

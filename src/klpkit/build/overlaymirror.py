@@ -69,8 +69,8 @@ def _link_text(entry: os.DirEntry[str]) -> Path:
     return path
 
 
-def original_reads(read: Iterable[Path], changed: Collection[Path]) -> list[Path]:
-    """Those of the files `changed` (real paths in the original tree) that are among the files `read`."""
-    names = {path.name for path in changed}
-    candidates = (os.path.realpath(path) for path in read if path.name in names)
+def original_reads(read: Iterable[str], changed: Collection[Path]) -> list[Path]:
+    """Those of the files `changed` (real paths in the original tree) that are among the absolute paths `read`."""
+    names = tuple({f"/{path.name}" for path in changed})
+    candidates = (os.path.realpath(path) for path in read if path.endswith(names))
     return sorted({Path(path) for path in candidates} & set(changed))

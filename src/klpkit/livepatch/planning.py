@@ -20,6 +20,7 @@ from klpkit.livepatch.selection import Selection, select
 from klpkit.livepatch.tracepoints import silent_tracepoints
 from klpkit.livepatch.unit import Unit, outside
 from klpkit.target import VMLINUX, Target
+from klpkit.target.exports import ExportingModules
 
 
 @dataclass(slots=True)
@@ -59,8 +60,7 @@ _SORTS = {Role.DATA: "data", Role.RODATA: "constant"}
 
 def plan_module(pairs: Sequence[PairLike], target: Target) -> Plan:
     """Select, refuse, and cut out: everything but the build."""
-    exports = target.exports()
-    owners = {export.name: export.module.rpartition("/")[2] for export in exports.values()}
+    owners = ExportingModules(target.exports())
     units = [Unit(pair, owners) for pair in pairs]
     for unit in units:
         unit.refuse_obstacles()

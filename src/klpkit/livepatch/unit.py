@@ -6,7 +6,7 @@ Entities are rows of `klpkit.diff.graph.Graph`; those of the patched side are me
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -41,7 +41,7 @@ class Field:
 class Unit:
     """A pair of objects under comparison; `owner` is spelled as the running kernel does."""
 
-    def __init__(self, pair: PairLike, symbol_owners: dict[str, str] | None = None) -> None:
+    def __init__(self, pair: PairLike, symbol_owners: Mapping[str, str] | None = None) -> None:
         self.pair = pair
         self.owner = owner_name(pair.owner)
         self.result: Comparison = comparison(ElfFile.open(pair.original), ElfFile.open(pair.patched))

@@ -7,7 +7,8 @@ checksum of the same row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,23 +26,62 @@ _ENTRY = 12
 _TABLES = (("", False), ("_gpl", True))
 
 
-def read_symvers(path: Path) -> dict[str, Export]:
+def read_symvers(path: Path) -> Mapping[str, Export]:
     """The exports that the `Module.symvers` at `path` lists; `FormatError` names the first line that is none.
 
     Lines have four fields without namespaces (before Linux 5.4) or an empty namespace, else five.
     """
-    found = {}
-    for number, line in enumerate(read_bytes(path, "a Module.symvers").decode().splitlines(), 1):
-        fields = line.split("\t")
-        try:
-            crc, name, module, kind = int(fields[0], 16), *fields[1:4]
-        except ValueError as error:
-            problem = "no line of checksum, symbol, module and kind"
-            raise FormatError(path, f"line {number}", problem, hint="name a Module.symvers") from error
+    lines = read_bytes(path, "a Module.symvers").decode().splitlines()
+    if not all(map(_LINE.fullmatch, lines)):
+        number = next(number for number, line in enumerate(lines, 1) if not _LINE.fullmatch(line))
+        problem = "no line of checksum, symbol, module and kind"
+        raise FormatError(path, f"line {number}", problem, hint="name a Module.symvers")
+    return Symvers(lines)
+
+
+_LINE = re.compile(r"(?:0[xX])?[0-9a-fA-F]+\t[^\t]*\t[^\t]*\t[^\t]*(?:\t.*)?")
+
+
+class Symvers(Mapping[str, Export]):
+    """The lines of a `Module.symvers` by their symbols: a kernel exports 20,000 and a patch asks for ten."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._fields = {fields[1]: fields for fields in (line.split("\t") for line in lines)}
+
+    def __getitem__(self, name: str) -> Export:
+        fields = self._fields[name]
+        crc, _, module, kind = int(fields[0], 16), *fields[1:4]
         namespace = fields[4] if len(fields) > 4 else ""
         # Without MODVERSIONS every checksum is 0, and 0 is what the kernel takes for none.
-        found[name] = Export(name, crc or None, namespace, kind.endswith("_GPL"), module)
-    return found
+        return Export(name, crc or None, namespace, kind.endswith("_GPL"), module)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+
+class ExportingModules(Mapping[str, str]):
+    """Exported symbol → the name of the module that exports it, without its folder."""
+
+    def __init__(self, exports: Mapping[str, Export]) -> None:
+        self._exports = exports
+
+    def __getitem__(self, name: str) -> str:
+        return self._exports[name].module.rpartition("/")[2]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._exports)
+
+    def __len__(self) -> int:
+        return len(self._exports)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._exports
 
 
 def ksymtab_exports(vmlinux: Vmlinux) -> dict[str, Export]:

@@ -193,4 +193,4 @@ class Module(TargetObject):
 
 def module_name(path: Path | str) -> str:
     """The name that the kernel gives the module in a file called so: without suffixes, dashes as underscores."""
-    return Path(path).name.split(".ko", 1)[0].replace("-", "_")
+    return str(path).rpartition("/")[2].split(".ko", 1)[0].replace("-", "_")
