@@ -10,8 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from target_samples import compile_units, link
 
+from klpkit.elf import ElfFile
 from klpkit.target.fidelity import Fidelity, Verdict
-from klpkit.target.shipped import Linked
+from klpkit.target.module import Module
+from klpkit.target.shipped import InModule, Linked
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +190,26 @@ def test_a_module_is_compared_by_its_relocations(tmp_path: Path) -> None:
     ):
         answer = kernel.check(recompiled(tmp_path, ONE.replace(before, after)), shipped)
         assert odd(answer) == {"soft": "overridden", function: "differs"}
+
+
+def test_a_call_is_one_whether_the_assembler_knew_the_callee_or_not(tmp_path: Path) -> None:
+    # PC32 to a local symbol of another section, PLT32 to one that it does not know.
+    callee = "__attribute__((noinline)) static int callee(int x) { return x * outside(x); }\n"
+    other = "__attribute__((noinline)) static int another(int x) { return x - outside(x); }\n"
+    user = "int caller(int x) { return callee(x) + 1; } int user(int x) { return another(x) * 3; }\n"
+    outside = "int outside(int);\n"
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    units = compile_units(folder, ("-ffunction-sections",), unit=outside + callee + other + user)
+    elf = ElfFile.open(units["unit"])
+    code = [table for index in elf.sections.executable for table in elf.relocations_of(index)]
+    assert {entry.type for table in code for entry in table} >= {2, 4}
+    shipped = InModule(Module.read(link(folder / "toy.ko", list(units.values()), relocatable=True)))
+    text = f"{outside}int callee(int), another(int);\n{user}"
+    right = recompiled(tmp_path, text, "-ffunction-sections")
+    assert odd(Kernel(tmp_path, {}).check(right, shipped)) == {}
+    wrong = recompiled(tmp_path, text.replace("another(x) * 3", "callee(x) * 3"), "-ffunction-sections")
+    assert odd(Kernel(tmp_path, {}).check(wrong, shipped)) == {"user": "differs"}
 
 
 def test_a_kernel_that_lists_no_data_is_checked_for_one_place(tmp_path: Path) -> None:

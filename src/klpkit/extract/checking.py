@@ -18,7 +18,6 @@ from klpkit.diff.names import declared
 from klpkit.diff.pool import Pool
 from klpkit.elf import ElfFile, ElfObject
 from klpkit.elf import constants as c
-from klpkit.elf.arch import Relocation
 from klpkit.elf.model import ObjSection, ObjSymbol
 from klpkit.errors import RefusedError
 from klpkit.extract.making import UnitDraft
@@ -26,10 +25,9 @@ from klpkit.target import Target
 from klpkit.target.fidelity import FunctionFidelity, Verdict, fidelity_of
 from klpkit.target.module import Module
 from klpkit.target.original import Original
-from klpkit.target.shipped import InModule, Shipped, Spot, shipped_code
+from klpkit.target.shipped import Shipped, shipped_code
 from klpkit.target.vmlinux import Vmlinux
 
-_BRANCHES = (2, 4)  # psABI x86-64, R_X86_64_PC32 and R_X86_64_PLT32
 _NAMED = (c.STT_FUNC, c.STT_OBJECT)
 _OWN_NAME = ("__func__", "__FUNCTION__", "__PRETTY_FUNCTION__")
 _LANDING_PAD = b"\xf3\x0f\x1e\xfa"  # Intel SDM vol. 2, ENDBR64
@@ -106,7 +104,7 @@ class Checker:
             why = "no code of the kernel is at hand"
             return tuple(Checked(name, Sameness.UNKNOWN, difference=why) for name in draft.functions)
         if draft.home not in self._shipped:
-            self._shipped[draft.home] = _AnyBranch(there) if isinstance(there, Module) else shipped_code(there)
+            self._shipped[draft.home] = shipped_code(there)
         found = compared(draft, draft.object, original, self._shipped[draft.home])
         return tuple(replace(each, narrowed=each.function in narrowed) for each in found)
 
@@ -123,15 +121,6 @@ def compared(draft: UnitDraft, path: Path, original: Path, shipped: Shipped) -> 
     by_name = {each.name: each for each in found.functions}
     uses = _Uses(renamed)
     return tuple(_checked(name, by_name.get(name), unit, uses) for name in draft.functions)
-
-
-class _AnyBranch(InModule):
-    """A module or object; a call of a local function there is one of a function elsewhere in the draft."""
-
-    def meant(self, field: Spot, kind: int, fact: Relocation, addend: int) -> Spot | None:
-        kinds = _BRANCHES if kind in _BRANCHES else (kind,)
-        found = (super(_AnyBranch, self).meant(field, each, fact, addend) for each in kinds)
-        return next((spot for spot in found if spot is not None), None)
 
 
 @dataclass(frozen=True)
@@ -257,7 +246,7 @@ def alone(checked: Sequence[Checked], draft: UnitDraft, path: Path, original: Pa
 
     Both are `draft` and its unit, compiled so that no function's code depends on another one's body.
     """
-    found = compared(draft, path, original, _AnyBranch(Module.read(original)))
+    found = compared(draft, path, original, shipped_code(Module.read(original)))
     equal = {each.function for each in found if each.sameness is Sameness.EQUAL}
     return tuple(
         replace(each, sameness=Sameness.EQUAL_ALONE)

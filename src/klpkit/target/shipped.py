@@ -20,6 +20,9 @@ from klpkit.target.vmlinux import Vmlinux
 Spot = tuple[str, int]
 
 _JUMP_ENTRY = 16
+# R_X86_64_PLT32 is R_X86_64_PC32 where there is no table to go through, and the module loader applies both alike
+# (`arch/x86/kernel/module.c`): which of the two an assembler writes depends on whether it knows the callee.
+_ALIKE = {4: 2}
 # A kernel that lists its data lists more than one object of data for this many symbols.
 _DATA_SHARE = 50
 _ADDRESS = (1 << 64) - 1
@@ -153,7 +156,7 @@ class InModule(Shipped):
             stored = self.read(field, fact.size)
             distance = int.from_bytes(stored, "little", signed=True) if stored is not None else 0
             return (field[0], distance - addend + field[1]) if distance else None
-        if found is None or found[0] != kind:
+        if found is None or _ALIKE.get(found[0], found[0]) != _ALIKE.get(kind, kind):
             return None
         _, row, shipped_addend = found
         table = self._elf.symbols
