@@ -232,7 +232,8 @@ def _judged(
     answer = together(unit, [function.name], causes=False, jobs=1)
     listed = {item.symbol for item in answer.impacted if item.via and item.has_code}
     result = Result(function.name, mutant.kind, mutant.line, sorted(listed))
-    others = {symbol for symbol in changed if source_name(symbol) != function.symbol}
+    # An alias of a function is no other function: its code is told of under the function's own name.
+    others = {symbol for symbol in changed - unit.aliases.keys() if source_name(symbol) != function.symbol}
     result.others = dict.fromkeys(others & listed, "listed")
     if rest := others - listed:
         result.others |= _explained(unit, function, mutant, build, rest, folder)

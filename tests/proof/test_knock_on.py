@@ -125,6 +125,10 @@ def test_functions_of_preprocessed_text_keep_their_place_and_attributes() -> Non
         '# 2 "a.c" 2\n\nstatic int g(int);\nint h(int x) { return g(f(x)); }\nstatic int g(int x) { return x; }\n'
         'int again(int) __attribute__((alias("h")));\nint named(int) __asm__("other");\n'
         "int named(int x) { return x; }\n"
+        'long __plain(const struct s *p) __attribute__((__alias__("__named"))); long __named(const struct s *p);\n'
+        "long __named(const struct s *p) { return 1; }\n"
+        "static int last(int x) { return x; }\n"
+        'int at(void) { extern int block(int) __attribute__((alias("last"))); return block(1); }\n'
     )
     found = source_functions(text)
     assert (found["f"].file, found["f"].line, found["f"].static, found["f"].always_inline) == (
@@ -138,6 +142,9 @@ def test_functions_of_preprocessed_text_keep_their_place_and_attributes() -> Non
     assert found["h"].aliases == ("again",)
     assert found["g"].static
     assert found["named"].symbol == "other"
+    assert found["__named"].aliases == ("__plain",)
+    assert "alias" in found["last"].unhidable
+    assert not found["h"].unhidable
 
 
 def test_pins_are_redeclarations_behind_the_text() -> None:

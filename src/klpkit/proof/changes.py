@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ class Changes:
 def changes(first: Path, second: Path, hidden: str = "", *, frames: bool = True) -> Changes:
     """What differs between the objects `first` and `second`, in the second of which `hidden` is hidden.
 
+    Code with several names is there under each of them.
     Without `frames` it is no difference whether a function without an exception table has an unwind entry: Clang
     makes one wherever it writes records.
     """
@@ -67,6 +69,10 @@ def changes(first: Path, second: Path, hidden: str = "", *, frames: bool = True)
         found.setdefault(name, Change(name, how, (0, 0)))
     for name in _unwound_differently(*elves, frames):
         found.setdefault(name, Change(name, "its exception table differs", (0, 0)))
+    groups = _groups(result.both.original)
+    for name, change in list(found.items()):
+        for other in sorted(groups.get(name, frozenset()) - found.keys()):
+            found[other] = replace(change, symbol=other)
     return Changes(found, _linked(result))
 
 
@@ -141,7 +147,7 @@ def _groups(graph: Graph) -> dict[str, frozenset[str]]:
 
 
 def _linked(result: Comparison) -> dict[str, set[str]]:
-    """Which functions refer to which in either build, by source name and in both directions."""
+    """Which functions refer to which in either build, or share code, by source name and in both directions."""
     both = result.both
     found: dict[str, set[str]] = defaultdict(set)
     rows = np.flatnonzero((both.sort[both.owner] == CODE) & (both.sort[both.target] == CODE))
@@ -151,4 +157,7 @@ def _linked(result: Comparison) -> dict[str, set[str]]:
         if a != b:
             found[a].add(b)
             found[b].add(a)
+    for names in _groups(both.original).values():
+        for a, b in permutations(sorted(names), 2):
+            found[source_name(a)].add(source_name(b))
     return found

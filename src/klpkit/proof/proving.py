@@ -151,11 +151,12 @@ class _Proving:
     # -- judging -----------------------------------------------------------------------------------------------
 
     def _verdicts(self) -> dict[str, Verdict]:
-        return {
-            symbol: self._verdict(symbol)
-            for symbol in self.trials[0].changes.by_symbol
-            if not self._is_own(symbol) and source_name(symbol) not in self.function.siblings
-        }
+        return {symbol: self._verdict(symbol) for symbol in self.trials[0].changes.by_symbol if self._asks(symbol)}
+
+    def _asks(self, symbol: str) -> bool:
+        """Whether `symbol` is another function, under the name by which it is told of."""
+        aliased = self.unit.aliases.get(symbol) in self.trials[0].changes.by_symbol
+        return not (self._is_own(symbol) or aliased or source_name(symbol) in self.function.siblings)
 
     def _verdict(self, symbol: str) -> Verdict:
         name = source_name(symbol)
@@ -172,8 +173,9 @@ class _Proving:
         return Verdict.UNDECIDED
 
     def _is_own(self, symbol: str) -> bool:
-        """Whether `symbol` is the function itself or a part of it that goes by its name."""
-        return symbol.removeprefix("__pfx_").removesuffix(".cold") == self.function.symbol
+        """Whether `symbol` is the function itself, under whatever name, or a part of it that goes by one."""
+        own = symbol.removeprefix("__pfx_").removesuffix(".cold")
+        return own == self.function.symbol or own in self.function.aliases
 
     def _judged(self) -> Proof:
         first = self.trials[0].changes.by_symbol

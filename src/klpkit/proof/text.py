@@ -16,6 +16,7 @@ from klpkit.build.csource import Definition, definitions
 _MARKER = re.compile(r'^# (\d+) "((?:[^"\\\n]|\\.)*)"', re.MULTILINE)
 _ALWAYS_INLINE = frozenset({"always_inline", "__always_inline__"})
 _ASM = frozenset({"asm", "__asm__", "__asm"})
+_ALIASED = re.compile(r'\b(?:__alias__|alias)\s*\(\s*"([^"\n]*)"')
 _ALIAS = frozenset({"alias", "__alias__"})
 
 
@@ -57,6 +58,7 @@ def source_functions(text: str, others: Container[str] = ()) -> dict[str, Source
     bodies = {d.name: d for d in found if d.kind == "function"}
     attributes = _Attributes(found, bodies)
     places = Places(text)
+    unread = set(_ALIASED.findall(text)) - attributes.aliases.keys()
     functions = {}
     for name, body in bodies.items():
         file, line = places.of(body.first)
@@ -71,6 +73,7 @@ def source_functions(text: str, others: Container[str] = ()) -> dict[str, Source
             always_inline=name in attributes.always_inline,
             mentions=tuple(sorted({word for word in body.tokens if word in bodies or word in others} - {name})),
             aliases=tuple(sorted(attributes.aliases.get(name, ()))),
+            unhidable="an alias of it can't be read" if name in unread else "",
         )
     return functions
 
@@ -89,7 +92,8 @@ class _Attributes:
         self.labels: dict[str, str] = {}
         self.aliases: dict[str, set[str]] = {}
         for definition in found:
-            if definition.kind in ("function", "declaration"):
+            # A prototype whose name begins with two underscores may be told as a variable.
+            if definition.kind in ("function", "declaration", "variable"):
                 self._take(definition, bodies)
 
     def _take(self, definition: Definition, bodies: Mapping[str, Definition]) -> None:

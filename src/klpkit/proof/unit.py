@@ -33,7 +33,7 @@ from klpkit.proof.text import SourceFunction, callers_of
 
 LONGEST_NAME = 200
 """Longer symbols, as C++ has, make no file name."""
-FORMAT = 2
+FORMAT = 3
 """Counts up with every change of klpkit that may let a proof, a record or a kept build say something else.
 
 Between two releases nothing else makes klpkit ask again; a release does so itself, by its version.
@@ -191,6 +191,11 @@ class ProofUnit:
     def coded(self) -> frozenset[str]:
         """The functions, by their source's symbol, that have code in the baseline, be it only as a clone."""
         return frozenset(map(source_name, self.symbols))
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """The other names that the text gives to its functions → the function's own symbol."""
+        return {alias: function.symbol for function in self.functions.values() for alias in function.aliases}
 
     def callers(self, name: str) -> tuple[str, ...]:
         """The functions whose source names `name` and that the unit needs."""
