@@ -101,7 +101,9 @@ class Toy:
         found = Checker(self.target).check(draft, self.original, narrowed={"takes"})
         if by_itself:
             self.unit.source.write_text(SOURCE)
-            found = alone(found, draft, reader.alone(draft), reader.original_alone(self.folder / "alone"))
+            found = alone(
+                found, draft, reader.alone(draft), reader.original_alone(self.folder / "alone", keys_as_data=False)
+            )
         return {each.function: each for each in found}
 
 

@@ -28,13 +28,14 @@ OTHER = "#ifndef O\n#define O\nint unrelated(void);\n#endif\n"
 
 
 class FakeKernel:
-    """A kernel that exports `exported` and has everything else but `nowhere`."""
+    """A kernel that exports `exported` and has everything else but `nowhere`; `module_…` are in a module."""
 
     def exporter(self, name: str) -> str | None:
         return "vmlinux" if name == "exported" else None
 
     def find(self, name: str) -> tuple[str, str, int] | None:
-        return None if name == "nowhere" else ("vmlinux", name, 2 if name == "twice_there" else 0)
+        home = "mod" if "module_" in name else "vmlinux"
+        return None if name == "nowhere" else (home, name, 2 if name == "twice_there" else 0)
 
 
 def draft(
@@ -225,6 +226,112 @@ def test_a_comment_that_goes_on_behind_a_copy_is_taken_whole(tmp_path: Path) -> 
     assert "of two lines. */\n" in made
     assert "one. */\n" in made
     assert "unrelated" not in made
+
+
+JUMP_LABEL = """\
+#define NULL ((void *)0)
+#define likely(x) (x)
+#define unlikely(x) (x)
+struct static_key { int enabled; };
+struct static_key_false { struct static_key key; };
+int static_key_count(struct static_key *key);
+static inline __attribute__((always_inline)) int static_key_false(struct static_key *key)
+{
+    asm goto("1: nop\\n.pushsection __jump_table, \\"aw\\"\\n.quad 1b - ., %l[yes] - ., %c0 - .\\n.popsection"
+             : : "i"(key) : : yes);
+    return 0;
+yes:
+    return 1;
+}
+#define static_branch_unlikely(x) static_key_false(&(x)->key)
+"""
+EVENT = """\
+#include <linux/jump_label.h>
+#include <linux/tracepoint.h>
+extern struct static_key_false module_key;
+extern int __traceiter_module_event(void *data, int a);
+static inline void trace_it(int a)
+{
+    if (static_branch_unlikely(&module_key))
+        __DO_TRACE_CALL(module_event, a);
+}
+"""
+TRACEPOINT = """\
+#define __DO_TRACE_CALL(name, args) do { asm(".pushsection .static_call_sites, \\"aw\\"\\n.quad " #name " - .\\n"\\
+    ".popsection"); } while (0)
+"""
+
+
+def with_keys(folder: Path, text: str, *functions: str) -> UnitDraft:
+    (folder / "linux").mkdir()
+    (folder / "linux" / "jump_label.h").write_text(f"#pragma once\n{JUMP_LABEL}")
+    (folder / "linux" / "tracepoint.h").write_text(f"#pragma once\n{TRACEPOINT}")
+    (folder / "event.h").write_text(EVENT)
+    return draft(folder, text, *functions, flags=("-I.", "-fno-pic"))
+
+
+def test_a_key_of_the_kernel_stays_a_jump_label(tmp_path: Path) -> None:
+    text = """\
+        #include <linux/jump_label.h>
+        extern struct static_key_false core_key;
+        int f(int a) { return static_branch_unlikely(&core_key) ? a : 3; }
+        """
+    made = with_keys(tmp_path, text, "f")
+    assert not made.keys_as_data
+    assert ElfFile.open(made.object).sections.find("__jump_table")
+    assert "KLPKIT_RELOC(vmlinux, vmlinux, core_key, 0);" in made.text
+
+
+def test_keys_of_a_module_are_asked_as_data(tmp_path: Path) -> None:
+    text = """\
+        #define BEFORE 1
+        #include "event.h"
+        int f(int a)
+        {
+            trace_it(a);
+            return BEFORE;
+        }
+        """
+    made = with_keys(tmp_path, text, "f")
+    assert made.keys_as_data
+    sections = ElfFile.open(made.object).sections
+    assert not sections.find("__jump_table")
+    assert not sections.find(".static_call_sites")
+    names = {each.name for each in made.references}
+    assert names == {"static_key_count", "module_key", "__traceiter_module_event"}
+    assert made.text.index("#define BEFORE") < made.text.index("/* Keys and static calls of a module")
+
+
+def test_a_key_of_a_module_that_no_macro_asks_is_refused(tmp_path: Path) -> None:
+    text = """\
+        extern int module_key;
+        int f(void)
+        {
+            asm(".pushsection __jump_table, \\"aw\\"\\n.quad %c0\\n.popsection" : : "i"(&module_key));
+            return 0;
+        }
+        """
+    with pytest.raises(RefusedError, match=r"module_key, a key of a module.*module-key"):
+        draft(tmp_path, text, "f", flags=("-fno-pic",))
+
+
+def test_a_per_cpu_variable_is_the_kernel_s(tmp_path: Path) -> None:
+    text = """\
+        #define DEFINE_PER_CPU(type, name) __attribute__((section(".data..percpu"))) __typeof__(type) name
+        static DEFINE_PER_CPU(int, hits);
+        static DEFINE_PER_CPU(long [4], rows) = {1};
+        int f(int a)
+        {
+            asm("addl $1, %%gs:%0" : "+m"(hits));
+            rows[a]++;
+            return a;
+        }
+        """
+    made = draft(tmp_path, text, "f", flags=("-fno-pic",))
+    assert "percpu" not in made.text
+    assert not ElfFile.open(made.object).sections.find(".data..percpu")
+    for name in ("hits", "rows"):
+        assert f"KLPKIT_RELOC(vmlinux, vmlinux, {name}, 0);" in made.text
 
 
 STATIC = "#define noinline __attribute__((noinline))\n#define STATIC static noinline\n"

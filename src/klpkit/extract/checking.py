@@ -60,6 +60,8 @@ class Checked:
     """Whether the kernel has code of its own for it that was compared."""
     narrowed: bool = False
     """The kernel's own relies on what all of its callers pass."""
+    keys_as_data: bool = False
+    """The draft asks static keys as data."""
 
     @property
     def sentence(self) -> str:
@@ -80,6 +82,7 @@ class Checked:
         reasons = [f"the kernel's compiler saw all there is of {', '.join(self.known)}"] * bool(self.known)
         reasons += [f"it calls copies of {', '.join(self.copies)}"] * bool(self.copies)
         reasons += ["the kernel's takes for granted what its callers pass"] * self.narrowed
+        reasons += ["keys of a module are asked as data"] * self.keys_as_data
         return reasons
 
     @property
@@ -106,7 +109,8 @@ class Checker:
         if draft.home not in self._shipped:
             self._shipped[draft.home] = shipped_code(there)
         found = compared(draft, draft.object, original, self._shipped[draft.home])
-        return tuple(replace(each, narrowed=each.function in narrowed) for each in found)
+        keys = draft.keys_as_data
+        return tuple(replace(each, narrowed=each.function in narrowed, keys_as_data=keys) for each in found)
 
 
 def compared(draft: UnitDraft, path: Path, original: Path, shipped: Shipped) -> tuple[Checked, ...]:

@@ -13,6 +13,7 @@ from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Kept, Mode, Plan
 from klpkit.extract.items import Item, Name, after_group, head_tokens
+from klpkit.extract.modulekeys import AS_DATA
 from klpkit.extract.numbering import numbered, plain
 from klpkit.extract.preprocessed import Include, Macro
 from klpkit.extract.statics import StaticLocal, starts_anew, static_locals, without_static_locals
@@ -54,9 +55,14 @@ class StaticSymbols(Protocol):
         """The bytes of the variable `name` of the unit; None where there is none."""
 
 
-def write_draft(source: Source, plan: Plan, includes: Sequence[Include], statics: StaticSymbols) -> Draft:
-    """Put everything together.  Raises `RefusedError` for a variable that can't be declared without its value."""
-    return _Writer(source, plan, statics).write(includes)
+def write_draft(
+    source: Source, plan: Plan, includes: Sequence[Include], statics: StaticSymbols, *, keys_as_data: bool = False
+) -> Draft:
+    """Put everything together; `keys_as_data` is that of `klpkit.extract.modulekeys`.
+
+    Raises `RefusedError` for a variable that can't be declared without its value.
+    """
+    return _Writer(source, plan, statics).write(includes, keys_as_data=keys_as_data)
 
 
 class _Writer:
@@ -65,10 +71,14 @@ class _Writer:
         self.names = {name: PREFIX + name for name in plan.patched}
         self.draft = Draft()
 
-    def write(self, includes: Sequence[Include]) -> Draft:
+    def write(self, includes: Sequence[Include], *, keys_as_data: bool) -> Draft:
         rank = self.source.rank
         pieces = [(rank(line), text) for line, text in (*self._includes(includes), *self._macros())]
-        after_includes = (*max((rank(line) for line, _ in self._includes(includes)), default=()), 0.5)
+        ranks = sorted(rank(line) for line, _ in self._includes(includes))
+        after_includes = (*(ranks[-1] if ranks else ()), 0.5)
+        if keys_as_data:
+            begin = (*ranks[0][:-1], ranks[0][-1] - 0.5) if ranks else (0.0,)
+            pieces.append((begin, AS_DATA))
         pieces += [(after_includes, self._redefined(macro)) for macro in self.plan.header_macros]
         for kept in self.plan.kept.values():
             where = after_includes if kept.chunk.header else rank(kept.chunk.first)

@@ -6,9 +6,9 @@ undefined is accounted for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
@@ -21,6 +21,7 @@ from klpkit.extract.closure import Mode, Plan, plan
 from klpkit.extract.draft import Draft, write_draft
 from klpkit.extract.includes import needed_includes
 from klpkit.extract.items import Item
+from klpkit.extract.modulekeys import AS_DATA
 from klpkit.extract.preprocessed import Include, preprocess
 from klpkit.extract.references import Kernel, Reference, annotation_lines, references
 from klpkit.extract.running import CompiledOriginal
@@ -56,6 +57,8 @@ class UnitDraft:
     copied: tuple[str, ...]
     object: Path
     all_includes: bool
+    keys_as_data: bool = False
+    """Whether static keys are asked as data, since a module's can't be asked otherwise."""
     anew: tuple[str, ...] = ()
     """Functions with state of macros' (messages said once, rate limits) that starts anew in the draft."""
 
@@ -112,10 +115,22 @@ class UnitReader:
         Raises `RefusedError` where something can't be taken in or is nowhere in the kernel, and
         `ProgramFailedError` where even the draft with all includes does not compile.
         """
+        try:
+            return self._draft(functions, work, keys_as_data=False)
+        except RefusedError as error:
+            if error.slug != "module-key":
+                raise
+            try:
+                return self._draft(functions, work, keys_as_data=True)
+            except ProgramFailedError:
+                raise error from None  # no headers of a kernel's
+
+    def _draft(self, functions: Sequence[str], work: Path, *, keys_as_data: bool) -> UnitDraft:
         source, found = self.source.copy(), self._found
         closed = plan(source, functions, self._running)
         few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
-        draft, compiled, all_includes = self._compiled(source, closed, (few, found.includes), work)
+        write = partial(write_draft, source, closed, statics=self._running, keys_as_data=keys_as_data)
+        draft, compiled, all_includes = self._compiled(write, (few, found.includes), work)
         elf = ElfFile.open(compiled)
         self._check_visible(draft, elf)
         undefined = references(elf, self.kernel, draft.symbols)
@@ -128,6 +143,7 @@ class UnitReader:
             tuple(_copied(closed)),
             compiled,
             all_includes,
+            keys_as_data,
             tuple(dict.fromkeys(draft.anew)),
         )
 
@@ -148,9 +164,14 @@ class UnitReader:
         flags = (*_flags(self.unit), *self._alone_flags)
         return replay(self.unit, workdir=work, source=_text_file(self.unit, work), extra=flags, output=name).object
 
-    def original_alone(self, work: Path) -> Path:
-        """The unit itself compiled so, in `work`."""
+    def original_alone(self, work: Path, *, keys_as_data: bool) -> Path:
+        """The unit itself compiled so, in `work`, and with static keys as in a draft."""
         flags = (*APART, NO_DEBUG, *self._alone_flags)
+        if keys_as_data:
+            work.mkdir(parents=True, exist_ok=True)
+            header = work / "keys.h"
+            header.write_text(AS_DATA)
+            flags = (*flags, "-w", "-include", str(header))
         return replay(self.unit, workdir=work, extra=flags, output=f"{self.unit.source.stem}-alone.o").object
 
     @cached_property
@@ -158,12 +179,12 @@ class UnitReader:
         return ("-fno-inline", *(GCC_ALONE if self.unit.kind == "gcc" else ()))
 
     def _compiled(
-        self, source: Source, closed: Plan, choices: Sequence[Sequence[Include]], work: Path
+        self, write: Callable[[Sequence[Include]], Draft], choices: Sequence[Sequence[Include]], work: Path
     ) -> tuple[Draft, Path, bool]:
         """The first draft that compiles, with its object, and whether it is the last of `choices`."""
         few, every = choices
         for includes in (few, every):
-            draft = write_draft(source, closed, includes, self._running)
+            draft = write(includes)
             try:
                 return draft, _compile(self.unit, draft, work), includes is every
             except ProgramFailedError:

@@ -75,7 +75,7 @@ class Extractor:
         self.thorough = thorough
         self.tree, self.evidence, self.target, self.work = tree, evidence, target, work
         self._readers: dict[str, UnitReader] = {}
-        self._alone: dict[str, Path] = {}
+        self._alone: dict[tuple[str, bool], Path] = {}
         self._kernels: dict[str, ShippedKernel] = {}
         self._checker = Checker(target)
 
@@ -100,10 +100,11 @@ class Extractor:
         if not differs(found, explained=self.thorough):
             return found
         try:
-            if unit not in self._alone:
+            key = (unit, draft.keys_as_data)
+            if key not in self._alone:
                 folder = self.work / f"alone-{len(self._alone)}"
-                self._alone[unit] = reader.original_alone(folder)
-            return alone(found, draft, reader.alone(draft), self._alone[unit])
+                self._alone[key] = reader.original_alone(folder, keys_as_data=draft.keys_as_data)
+            return alone(found, draft, reader.alone(draft), self._alone[key])
         except ProgramFailedError:
             return found  # not every source compiles so
 
