@@ -1,4 +1,4 @@
-"""Signatures of exported functions and layouts of structures, as the source tells them."""
+"""Signatures of exported functions, as the source tells them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ static int inner(int x) { return x; }
 """
 
 
-def check(after: str, path: str = "fs/a.c") -> list[tuple[str, str]]:
-    return [(warned.slug, warned.symbol) for warned in check_interfaces([Source(path, BEFORE, after)], {"known"})]
+def check(after: str, path: str = "fs/a.c") -> None:
+    check_interfaces([Source(path, BEFORE, after)], {"known"})
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def check(after: str, path: str = "fs/a.c") -> list[tuple[str, str]]:
 )
 def test_bodies_comments_and_static_functions_may_change(old: str, new: str) -> None:
     assert old in BEFORE
-    assert check(BEFORE.replace(old, new)) == []
+    check(BEFORE.replace(old, new))
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,3 @@ def test_a_changed_signature_of_an_exported_function_is_refused(old: str, new: s
     with pytest.raises(RefusedError) as caught:
         check(BEFORE.replace(old, new))
     assert caught.value.slug == "exported-signature"
-
-
-def test_a_changed_layout_is_told() -> None:
-    assert check(BEFORE.replace("long b;", "long b; int c;"), "include/a.h") == [("structure-layout", "thing")]
-    assert check(BEFORE.replace("struct thing {", "struct other { int x; };\nstruct thing {")) == []

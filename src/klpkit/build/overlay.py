@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -54,7 +54,8 @@ class Compiled:
 
     `others` are pairs that differ and that a live patch can't change: assembler sources, programs beside the
     kernel.  `changed_files` are relative to the source tree.  `notes` are sentences for the user: hunks applied
-    elsewhere than they say, files that no unit of this build sees.
+    elsewhere than they say, files that no unit of this build sees.  `overlay` can compile a unit once more while
+    its folder is there.
     """
 
     pairs: tuple[Pair, ...]
@@ -62,6 +63,7 @@ class Compiled:
     changed_files: tuple[str, ...]
     others: tuple[Pair, ...] = ()
     notes: tuple[str, ...] = ()
+    overlay: Overlay | None = field(default=None, repr=False, compare=False)
 
 
 Done = Callable[[int, int], None]
@@ -104,6 +106,7 @@ def compile_pairs(
         changed_files=tuple(file.path for file in patch.files),
         others=tuple(pair for pair in differing if pair.unit in affected.others),
         notes=(*patch.notes, *affected.notes, *overlay.notes),
+        overlay=overlay,
     )
 
 
@@ -119,21 +122,23 @@ def _refuse_unseen(patch: Patch, overlay: Overlay) -> None:
 class Overlay:
     """The source tree without and with a patch, in folders of links below `work`.
 
-    `notes` says where line directives had to be left out, `seen` which changed files the compiler has read.
+    `patch` is what is laid over; `notes` says where line directives had to be left out, `seen` which changed files
+    the compiler has read.
     """
 
     def __init__(self, patch: Patch, root: Path, work: Path, include: Sequence[Path] = ()) -> None:
         self.notes: list[str] = []
         self.seen: set[str] = set()
-        self._patch = patch
+        self.patch = patch
         self._root = root
         self._work = work
         self._include = tuple(f"-I{folder.absolute()}" for folder in include)
         self._mirrors: dict[str, Path] = {}
+        self._made: set[str] = set()
         self._lock = Lock()
         real = Path(patch.source).resolve()
         self._changed = {real / file.path for file in patch.files if file.original is not None}
-        self._texts = {
+        self._texts: dict[str, Mapping[str, str | None]] = {
             "original": {file.path: file.original for file in patch.files},
             "patched": _patched_texts(patch, lines=True),
             "plain": _patched_texts(patch, lines=False),
@@ -144,7 +149,7 @@ class Overlay:
     ) -> dict[Path, tuple[Path, Path]]:
         """For each of `units`, by its object, its object without and with the patch."""
         folders = set(
-            self._folders(units, (path for unit in units for path in unit_paths(unit, self._patch.source)))
+            self._folders(units, (path for unit in units for path in unit_paths(unit, self.patch.source)))
         )
         total = 2 * len(units)
         results = self._round(units, "", folders, jobs, lambda count: done(count, total) if done else None)
@@ -153,6 +158,7 @@ class Overlay:
             read = (path for unit in again for side in SIDES for path in self._read(results[unit.object, side]))
             folders |= set(self._parents(read))
             results |= self._round(again, "-whole", folders, jobs, lambda count: None)
+        self._made = folders
         for unit in again:
             self._refuse_missed(results[unit.object, "original"], results[unit.object, "patched"])
         self._note_seen(results.values())
@@ -160,6 +166,25 @@ class Overlay:
             unit.object: (results[unit.object, "original"].object, results[unit.object, "patched"].object)
             for unit in units
         }
+
+    def variant(self, unit: TranslationUnit, name: str, texts: Mapping[str, str]) -> Path | None:
+        """The object of `unit` with the patch, but with other `texts` of changed files; None: it does not compile.
+
+        `name` is a new one for each set of texts.  Whether the compiler got at a changed file by another way was
+        found out before, so that the folders that were made then do for this one too.
+        """
+        if name not in self._texts:
+            own = {path: with_line_directives(self._before(path), text, path) for path, text in texts.items()}
+            self._texts[name] = {**self._texts["patched"], **own}
+        try:
+            return self._replay(unit, name, name, "", self._made).object
+        except programs.NoSpaceError:
+            raise
+        except programs.ProgramFailedError:
+            return None
+
+    def _before(self, path: str) -> str:
+        return next((file.original or "" for file in self.patch.files if file.path == path), "")
 
     # -- rounds ------------------------------------------------------------------------------------------------
 
@@ -206,9 +231,9 @@ class Overlay:
         self.notes.append(f"{self._name(unit)}: compiled without line directives; lines may count as moved")
         return replayed
 
-    def _replay(self, unit: TranslationUnit, side: Side, texts: str, suffix: str, folders: set[str]) -> Replayed:
+    def _replay(self, unit: TranslationUnit, side: str, texts: str, suffix: str, folders: set[str]) -> Replayed:
         mirror = self._mirror(texts, suffix, folders)
-        seen = through_mirror(unit, self._patch.source, mirror)
+        seen = through_mirror(unit, self.patch.source, mirror)
         extra = (*SECTIONS, *_FAMILY_FLAGS.get(unit.kind, ()), *self._include)
         folder = self._work / "objects" / side
         return replay(seen, workdir=folder, extra=extra, output=self._object_name(unit))
@@ -217,7 +242,7 @@ class Overlay:
         with self._lock:
             place = self._work / f"{texts}{suffix}"
             if place.name not in self._mirrors:
-                make_mirror(self._patch.source, place, self._texts[texts], folders)
+                make_mirror(self.patch.source, place, self._texts[texts], folders)
                 self._mirrors[place.name] = place
             return self._mirrors[place.name]
 
@@ -226,14 +251,14 @@ class Overlay:
     def _folders(self, units: Iterable[TranslationUnit], paths: Iterable[tuple[Place, str]]) -> Iterable[str]:
         """The folders to be real ones: where commands run, and those that a path leaves by `..`."""
         for unit in units:
-            if (own := Place(self._patch.source, unit.directory).own) is not None:
+            if (own := Place(self.patch.source, unit.directory).own) is not None:
                 yield own if own != "." else ""
         for place, path in paths:
             yield from place.left(path)
 
     def _parents(self, read: Iterable[str]) -> Iterable[str]:
         """The folders of the source tree, relative to it, that hold the files `read` or their links."""
-        top = self._patch.source.resolve()
+        top = self.patch.source.resolve()
         mirrors = [mirror.resolve() for mirror in self._mirrors.values()]
         for folder in {path.rpartition("/")[0] for path in read}:
             real = Path(folder).resolve()
@@ -262,7 +287,7 @@ class Overlay:
 
     def _note_seen(self, results: Iterable[Replayed]) -> None:
         """Remember which changed files were read: they are the ones that are no links in a mirror."""
-        names = tuple({f"/{Path(file.path).name}" for file in self._patch.files})
+        names = tuple({f"/{Path(file.path).name}" for file in self.patch.files})
         mirrors = [mirror.resolve() for mirror in self._mirrors.values()]
         for path in {path for result in results for path in self._read(result) if path.endswith(names)}:
             real = Path(path).resolve()
@@ -280,7 +305,7 @@ class Overlay:
 
     def _name(self, unit: TranslationUnit) -> str:
         """The source of `unit` relative to the tree, for messages."""
-        inside = Place(self._patch.source, unit.directory).inside(str(unit.source))
+        inside = Place(self.patch.source, unit.directory).inside(str(unit.source))
         return inside or str(unit.source)
 
     def _object_name(self, unit: TranslationUnit) -> str:

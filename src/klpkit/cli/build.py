@@ -30,6 +30,9 @@ _FILE = click.Path(path_type=Path)
     "--fuzz", type=click.IntRange(0, 3), default=0, metavar="N", help="Lines of context that may differ."
 )
 @click.option("--allow-mismatch", is_flag=True, help="Go on though the kernel was not made from this source.")
+@click.option(
+    "--allow-layout-change", is_flag=True, help="Go on though new code depends on a structure that changes."
+)
 @click.option("--keep", type=_FILE, metavar="DIR", help="Keep objects and overlays in this new folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilations at once (default: one a processor).")
@@ -49,6 +52,7 @@ def command(
     replace: bool,
     fuzz: int,
     allow_mismatch: bool,
+    allow_layout_change: bool,
     keep: Path | None,
     as_json: bool,
     jobs: int | None,
@@ -81,6 +85,7 @@ def command(
         units=units,
         fuzz=fuzz,
         allow_mismatch=allow_mismatch,
+        allow_layout_change=allow_layout_change,
         replace=replace,
         name=name,
         keep=keep,

@@ -1,7 +1,7 @@
 """What a source patch changes of the terms on which unpatched code deals with patched code.
 
-Callers of an exported function may be modules that nobody here has seen, and objects of a structure were made by
-old code.  Both are told from the source, as it is written: the code that is compiled shows neither.
+Callers of an exported function may be modules that nobody here has seen.  It is told from the source, as it is
+written: the code that is compiled does not show it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from klpkit.build.csource import Definition, definitions
 from klpkit.errors import RefusedError
-from klpkit.livepatch.model import Warned
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +22,11 @@ class Source:
     after: str
 
 
-def check_interfaces(sources: Iterable[Source], exported: Container[str]) -> list[Warned]:
-    """Refuse changed signatures of `exported` functions (`exported-signature`); warn of changed types."""
-    warned: list[Warned] = []
+def check_interfaces(sources: Iterable[Source], exported: Container[str]) -> None:
+    """Refuse changed signatures of `exported` functions (`exported-signature`)."""
     for source in sources:
-        if not source.path.endswith((".c", ".h")):
-            continue
-        before, after = definitions(source.before), definitions(source.after)
-        _refuse_signatures(source, before, after, exported)
-        warned += _changed_types(source, before, after)
-    return warned
+        if source.path.endswith((".c", ".h")):
+            _refuse_signatures(source, definitions(source.before), definitions(source.after), exported)
 
 
 def _refuse_signatures(
@@ -63,20 +57,3 @@ def _head(tokens: tuple[str, ...]) -> Iterator[str]:
             return
         if token != "extern":
             yield token
-
-
-def _changed_types(source: Source, before: list[Definition], after: list[Definition]) -> Iterator[Warned]:
-    old, new = _types(before), _types(after)
-    for name in sorted(old.keys() & new.keys()):
-        if old[name] != new[name]:
-            evidence = f"{source.path} changes it, and objects made by old code have the old layout"
-            yield Warned("structure-layout", name, evidence)
-
-
-def _types(found: list[Definition]) -> dict[str, list[tuple[str, ...]]]:
-    """Structures and unions with their bodies; more enumerators change no object."""
-    types: dict[str, list[tuple[str, ...]]] = {}
-    for each in found:
-        if each.kind == "type" and each.name and "{" in each.tokens and "enum" not in each.tokens[:3]:
-            types.setdefault(each.name, []).append(each.tokens)
-    return types

@@ -47,6 +47,7 @@ class Request:
     units: tuple[str, ...] = ()
     fuzz: int = 0
     allow_mismatch: bool = False
+    allow_layout_change: bool = False
     replace: bool = True
     name: str = ""
     keep: Path | None = None
@@ -96,10 +97,15 @@ def build_livepatch(request: Request, *, progress: Progress | None = None, targe
                 raise _nothing_changed(compiled)
         with clock.step("kernel"):
             target = target or open_shipped(request)
-            told = _interfaces(request, tree, target, compiled.pairs)
+            _interfaces(request, tree, target, compiled.pairs)
         with clock.step("fidelity"):
             checked = [found for pair in compiled.pairs for found in _fidelity(pair, target, tree, work)]
             mismatch = _mismatches(checked, request, target, compiled.pairs[0])
+        with clock.step("layouts"):
+            from klpkit.pipeline.layouts import check_layouts
+
+            assert compiled.overlay is not None
+            told = check_layouts(compiled.overlay, compiled.pairs, allow=request.allow_layout_change)
         with clock.step("module"):
             from klpkit.livepatch.making import make_module
 
@@ -164,8 +170,8 @@ def open_shipped(request: Request) -> Target:
     )
 
 
-def _interfaces(request: Request, tree: BuildTree, target: Target, pairs: Iterable[Pair]) -> list[Warned]:
-    """Refuse new signatures of exported functions, and tell of structures that change.
+def _interfaces(request: Request, tree: BuildTree, target: Target, pairs: Iterable[Pair]) -> None:
+    """Refuse new signatures of exported functions.
 
     A prototype in a header is nothing to units that neither define nor call the function.
     """
@@ -173,12 +179,12 @@ def _interfaces(request: Request, tree: BuildTree, target: Target, pairs: Iterab
     from klpkit.livepatch.interfaces import Source, check_interfaces
 
     if tree.source is None:
-        return []
+        return
     patch = read_patches(request.patches, tree.source, fuzz=request.fuzz)
     sources = [Source(file.path, file.original or "", file.patched or "") for file in patch.files]
     paths = (path for pair in pairs for path in (pair.original, pair.patched))
     named = {name for path in paths for name in ElfFile.open(path).symbols.names}
-    return check_interfaces(sources, named.intersection(target.exports()))
+    check_interfaces(sources, named.intersection(target.exports()))
 
 
 def _refuse_others(others: Iterable[Pair]) -> None:

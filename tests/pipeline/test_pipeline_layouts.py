@@ -1,0 +1,137 @@
+"""Structures that a patch changes: refused where the code that the patch brings depends on it, else not."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from klpkit.build import compile_pairs, open_tree
+from klpkit.errors import RefusedError
+from klpkit.pipeline.layouts import check_layouts
+
+HEADER = """\
+#ifndef THING_H
+#define THING_H
+#define ROOM 4
+struct small { char c; int i; };
+struct thing {
+	int a;
+	struct small inner[ROOM];
+	long b;
+};
+struct other { int x; int y; };
+union both { int one; long two; };
+typedef struct { int p; int q; } named;
+static inline int header_only(struct thing *t) { return t->a; }
+#endif
+"""
+SOURCE = """\
+#include "thing.h"
+int uses(struct thing *t) { return t->b; }
+int passes(struct thing *t) { return uses(t) + 1; }
+int beside(struct other *o) { return o->y; }
+int in_union(union both *u) { return u->one; }
+int by_name(named *n) { return n->q; }
+int plain(int x) { return x; }
+"""
+PLAIN = ("int plain(int x) { return x; }", "int plain(int x) { return x * 3; }")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "linux"
+    files = {"Makefile": "", "Kbuild": "", "scripts/Kbuild.include": "", "fs/a.c": SOURCE, "fs/thing.h": HEADER}
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    line = "gcc -Wp,-MMD,fs/.a.o.d -D__KERNEL__ -O2 -fno-inline -c -o fs/a.o fs/a.c"
+    (root / "fs/.a.o.cmd").write_text(
+        f"savedcmd_fs/a.o := {line}\n\nsource_fs/a.o := fs/a.c\n\ndeps_fs/a.o := \\\n  fs/thing.h \\\n\n"
+    )
+    return root
+
+
+def refusal(tree: Path, *edits: tuple[str, str], allow: bool = False) -> str:
+    """What is said of a patch with these edits of either file; "" where nothing is."""
+    lines: list[str] = []
+    for name, before in (("fs/thing.h", HEADER), ("fs/a.c", SOURCE)):
+        after = before
+        for old, new in edits:
+            after = after.replace(old, new)
+        lines += difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{name}", f"b/{name}")
+    fix, work = tree.parent / "fix.patch", tree.parent / "work"
+    fix.write_text("".join(lines))
+    compiled = compile_pairs(open_tree(tree), [fix], work)
+    assert compiled.pairs
+    assert compiled.overlay is not None
+    try:
+        warned = check_layouts(compiled.overlay, compiled.pairs, allow=allow)
+    except RefusedError as error:
+        return error.message.removesuffix(" [structure-layout]")
+    return "; ".join(f"{each.slug}: {each.symbol}: {each.evidence}" for each in warned)
+
+
+def test_a_patch_of_bodies_alone_costs_nothing(tree: Path) -> None:
+    assert refusal(tree, PLAIN) == ""
+    assert sorted(path.name for path in (tree.parent / "work" / "objects").iterdir()) == ["original", "patched"]
+
+
+@pytest.mark.parametrize(
+    ("change", "type_name", "function"),
+    [
+        (("int a;", "int a; int added;\tlong more;"), "thing", "uses"),
+        (("char c;", "char c; long added;"), "small", "uses"),
+        (("#define ROOM 4", "#define ROOM 5"), "thing", "uses"),
+        (("struct other { int x; int y; }", "struct other { int y; int x; }"), "other", "beside"),
+        (("int p; int q;", "int q; int p;"), "named", "by_name"),
+    ],
+)
+def test_code_that_depends_on_a_changed_structure_is_refused(
+    tree: Path, change: tuple[str, str], type_name: str, function: str
+) -> None:
+    said = refusal(tree, change, PLAIN)
+    assert said.startswith(f"{type_name} changes: {function} depends")
+
+
+def test_a_new_member_that_new_code_uses_is_refused(tree: Path) -> None:
+    """The old definition does not compile then."""
+    change = ("long b;", "long b; int added;")
+    assert refusal(tree, change, ("return t->b;", "return t->b + t->added;")).startswith("thing changes: uses")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("long b;", "long b; int added;"),
+        ("int y; };", "const int y; };"),
+        ("int x; int y;", "int x; /* why */ int y;"),
+        ("long two;", "long two; char three;"),
+    ],
+)
+def test_a_change_that_is_nothing_to_the_code_is_let_pass(tree: Path, change: tuple[str, str]) -> None:
+    assert refusal(tree, change, PLAIN) == ""
+
+
+def test_a_new_member_that_only_unused_code_of_the_header_needs_is_let_pass(tree: Path) -> None:
+    added = ("struct other { int x; int y; };", "struct other { int x; int y; int z; };")
+    use = ("#endif", "static inline int third(struct other *o) { return o->z; }\n#endif")
+    assert refusal(tree, added, use, PLAIN) == ""
+
+
+def test_a_union_whose_old_definition_does_not_compile_is_refused(tree: Path) -> None:
+    """Its members have no place that could be moved, so that nothing can be measured."""
+    change = ("long two;", "long two; char three;")
+    use = ("return u->one;", "return u->three;")
+    assert refusal(tree, change, use).startswith("both changes: in_union")
+
+
+def test_who_knows_better_may_go_on(tree: Path) -> None:
+    said = refusal(tree, ("int x; int y;", "int y; int x;"), PLAIN, allow=True)
+    assert said.startswith("structure-layout: other: beside depends")
+
+
+def test_of_several_structures_the_one_that_matters_is_named(tree: Path) -> None:
+    said = refusal(tree, ("int x; int y;", "int y; int x;"), ("long b;", "long b; int added;"), PLAIN)
+    assert said.startswith("other changes: beside")
