@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from click.testing import CliRunner, Result
-from toy_kernel import CFLAGS, Toy
+from toy_kernel import CFLAGS, Toy, run
 
 from klpkit.cli.extract import command
 from klpkit.errors import KlpkitError, RefusedError, UserError
@@ -68,9 +70,17 @@ int same_body(int x) __attribute__((alias("body")));
 
 int (*table[])(int) = {in_table};
 
+static __attribute__((section(".init.data"))) int early = 1;
+
 __attribute__((section(".init.text"))) int starts(int x)
 {
+	early = x;
 	return exported(x) + 4;
+}
+
+int late(int x)
+{
+	return early + hidden(x);
 }
 """
 HEADER = "int exported(int x);\nint hidden(int x);\n"
@@ -79,20 +89,23 @@ HEADER = "int exported(int x);\nint hidden(int x);\n"
 class Place:
     """A build tree with one unit, and the kernel that was linked from it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, compiler: str = "gcc") -> None:
         self.root, self.out = folder / "linux", folder / "out"
         files = {"Makefile": "", "Kbuild": "", "scripts/Kbuild.include": "", "fs/a.c": SOURCE, "fs/h.h": HEADER}
         for name, text in files.items():
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).write_text(text)
-        flags = " ".join(flag for flag in CFLAGS if "sections" not in flag)
-        line = f"gcc -D__KERNEL__ {flags} -c -o fs/a.o fs/a.c"
+        unknown = "sections" if compiler == "gcc" else r"sections|record-mcount"
+        flags = " ".join(flag for flag in CFLAGS if not re.search(unknown, flag))
+        line = f"{compiler} -D__KERNEL__ {flags} -c -o fs/a.o fs/a.c"
         (self.root / "fs/.a.o.cmd").write_text(
             f"savedcmd_fs/a.o := {line}\n\nsource_fs/a.o := fs/a.c\n\ndeps_fs/a.o := \\\n\n"
         )
         toy = Toy(folder)
         (folder / "h.h").write_text(HEADER)
-        toy.vmlinux(toy.compile("a", SOURCE))
+        (folder / "a.c").write_text(SOURCE)
+        run(compiler, *flags.split(), "-c", "-o", folder / "a.o", folder / "a.c")
+        toy.vmlinux(folder / "a.o")
         self.symvers = folder / "Module.symvers"
         self.symvers.write_text("0x00000000\texported\tvmlinux\tEXPORT_SYMBOL\t\n")
         self.vmlinux = folder / "vmlinux"
@@ -159,6 +172,23 @@ def test_the_folder_is_all_that_is_needed(place: Place, tmp_path: Path) -> None:
     assert "obj-m := my_fix.o\nmy_fix-y := glue.o a.o\n" in makefile
     assert "CFLAGS_a.o := -iquote $(SOURCE)/fs\n" in makefile
     assert '.old_name = "target"' in (place.out / "glue.c").read_text()
+
+
+@pytest.mark.parametrize("compiler", ["clang-16", "clang-19"])
+def test_a_tree_that_clang_built(tmp_path: Path, compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} on this machine")
+    place = Place(tmp_path, compiler)
+    result = place.run("target", "other", "--json")
+    assert result.exit_code == 0, result.exception
+    (unit,) = json.loads(result.stdout)["units"]
+    assert {each["function"]: each["as_in_kernel"] for each in unit["code"]} == {
+        "target": "equal",
+        "other": "equal",
+    }
+    text = (place.out / "a.c").read_text()
+    assert "int klpp_target(int x)\n{\n\treturn helper(step(x)) + exported(x);\n}\n" in text
+    assert "KLPKIT_RELOC(vmlinux, vmlinux, helper, 0);" in text
 
 
 def test_json_tells_everything(place: Place, tmp_path: Path) -> None:
@@ -229,6 +259,14 @@ def test_files_that_are_there_are_kept_unless_forced(place: Place, tmp_path: Pat
 def test_code_that_must_not_be_patched_is_refused(place: Place, tmp_path: Path) -> None:
     place.out = tmp_path / "new"
     assert "init-code" in said(place.run("starts"), RefusedError)
+    assert not place.out.exists()
+
+
+def test_what_the_kernel_has_freed_is_not_referred_to(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    assert "refers to early, which the kernel has freed after its start [init-reference]" in said(
+        place.run("late"), RefusedError
+    )
     assert not place.out.exists()
 
 
