@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from click.testing import Result
@@ -42,13 +42,29 @@ def copy_source(source: Path, place: Path, name: str) -> Path:
     return place
 
 
+def other_headers(headers: Path, place: Path, words: Mapping[str, str]) -> Path:
+    """A header package with another configuration: links, but for what the configuration is in."""
+    place.mkdir()
+    for entry in headers.iterdir():
+        if entry.name not in ("include", ".config"):
+            (place / entry.name).symlink_to(entry.resolve())
+    shutil.copytree(headers / "include", place / "include", symlinks=True)
+    shutil.copyfile(headers / ".config", place / ".config")
+    _replace(place, (".config", "include/config/auto.conf", "include/generated/autoconf.h"), words)
+    return place
+
+
 def other_build(build: Path, place: Path, words: Mapping[str, str]) -> Path:
     """A copy of a prepared build tree in whose configuration and commands `words` are others."""
     shutil.copytree(build, place, symlinks=True)
-    files = [".config", "include/config/auto.conf", "include/generated/autoconf.h", "scripts/mod/.empty.o.cmd"]
+    files = (".config", "include/config/auto.conf", "include/generated/autoconf.h", "scripts/mod/.empty.o.cmd")
+    _replace(place, files, words)
+    return place
+
+
+def _replace(place: Path, files: Iterable[str], words: Mapping[str, str]) -> None:
     for file in files:
         text = (place / file).read_text()
         for old, new in words.items():
             text = text.replace(old, new)
         (place / file).write_text(text)
-    return place

@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
-from pipeline_kernel import MEMINFO, Build, copy_source, patch
+from pipeline_kernel import MEMINFO, Build, copy_source, meminfo_patch, other_headers, patch
 
 from kernels import SmallKernel, StockKernel
 from klpkit.build import compile_pairs, open_tree
 from klpkit.build.overlayunits import affected_units
 from klpkit.build.patch import FilePatch, Patch
+from klpkit.elf import ElfFile
 from klpkit.errors import UserError
 
 pytestmark = pytest.mark.kernel
@@ -42,6 +43,23 @@ def test_a_fix_of_one_function_becomes_a_module(build: Build, stock_kernel: Stoc
     assert answer["files"] == [name]
     assert (tmp_path / "livepatch-fix.ko").stat().st_size == answer["size"]
     assert (times(stock_kernel.build), times(stock_kernel.source / "fs")) == before
+
+
+def test_the_build_system_of_a_kernel_without_ibt_gives_the_module_its_unwind_data(
+    build: Build, stock_kernel: StockKernel, tmp_path: Path
+) -> None:
+    """There Kbuild runs objtool on each object that it compiles, and ours are compiled already."""
+    words = {"CONFIG_X86_KERNEL_IBT=y": "", "#define CONFIG_X86_KERNEL_IBT 1": ""}
+    headers = other_headers(stock_kernel.headers, tmp_path / "headers", words)
+    done = build(meminfo_patch(tmp_path / "fix.patch", stock_kernel.source), "--headers", headers)
+    assert done.exit_code == 0, done.output
+    elf = ElfFile.open(tmp_path / "livepatch-fix.ko")
+    (unwind,) = elf.sections.find(".orc_unwind_ip")
+    (table,) = elf.relocations_of(unwind)
+    places = {elf.sections.names[int(elf.symbols.section[entry.symbol])] for entry in table}
+    assert any("meminfo_proc_show" in name for name in places), places
+    assert elf.sections.find(".return_sites")
+    assert not elf.sections.find(".ibt_endbr_seal")
 
 
 def test_a_source_of_another_patch_level_is_refused(
