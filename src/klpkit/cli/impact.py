@@ -170,8 +170,16 @@ def _prove(query: Query) -> None:
     for warning in touched.warnings:
         click.echo(f"warning: {warning}", err=True)
     specs = [*query.functions, *touched.specs]
-    patches, html = query.patches, query.html
-    proving.prove(tree, specs, causes=causes, jobs=query.jobs, form=query.form, patches=patches, html=html)
+    proving.prove(
+        tree,
+        specs,
+        causes=causes,
+        jobs=query.jobs,
+        form=query.form,
+        patches=query.patches,
+        html=query.html,
+        link=query.link,
+    )
 
 
 @contextmanager

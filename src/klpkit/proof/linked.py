@@ -116,8 +116,7 @@ class LinkedUnit(ProofUnit):
 
     def _functions(self) -> dict[str, SourceFunction]:
         found = {}
-        table = self.baseline.elf.symbols
-        local = {table.names[row] for row in table.defined_functions.tolist() if not table.bind[row]}
+        local = self.linker.local(self.baseline.object.parent, self._owner)
         for member in self.members:
             for name, row in source_functions(member.text, self._homes).items():
                 key = self.key(member, name)
@@ -216,7 +215,7 @@ class LinkedUnit(ProofUnit):
         return frozenset(found)
 
     def own_functions(self) -> list[str]:
-        names = (self.key(member, name) for member in self.members for name in member.own_functions())
+        names = (self.key(member, name) for member in self.members for name in member.in_source())
         return [name for name in names if self.alive(name)]
 
     def _titled(self, name: str) -> SourceFunction | None:

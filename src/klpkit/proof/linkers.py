@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +18,9 @@ from klpkit import programs
 from klpkit.build.command import Family, TranslationUnit
 from klpkit.build.replays import TIME_LIMIT, Replayed, replay
 from klpkit.elf import ElfFile
-from klpkit.elf.constants import STT_FUNC
+from klpkit.elf.constants import STT_FUNC, STV_HIDDEN
 from klpkit.elf.model import ElfObject
+from klpkit.elf.symbols import SymbolTable
 from klpkit.errors import RefusedError
 from klpkit.proof.decisions import Decisions, joined, read_decisions, read_inlining, source_name
 from klpkit.proof.hiders import Redeclaring
@@ -57,6 +58,10 @@ class Linker(Protocol):
         """Link in `folder`; its code is then in `LINKED` there, the records beside it."""
         ...
 
+    def local(self, folder: Path, owner: Owner) -> frozenset[str]:
+        """The functions that nothing outside of the program can call, as `rename` calls them."""
+        ...
+
     def rename(self, folder: Path, owner: Owner) -> None:
         """Give functions in `LINKED` whose names repeat in the program the names that `owner` knows."""
         ...
@@ -81,23 +86,60 @@ class GccLinker:
         self, command: LinkCommand, replaced: Mapping[Path, Path], folder: Path, flags: Sequence[str]
     ) -> None:
         command.run(folder / "linked", replaced, (*self.flags, *flags))
-        _merge(command, sorted(folder.glob("linked.ltrans*.ltrans.o")), folder)
+        _merge(command, _reassembled(command, sorted(folder.glob("linked.ltrans*.ltrans.s"))), folder)
+
+    def local(self, folder: Path, owner: Owner) -> frozenset[str]:
+        called = _called(folder, owner)
+        tables = (ElfFile.open(path).symbols for path in folder.glob("linked.ltrans*.ltrans.o"))
+        return frozenset(called(name) for table in tables for name in _local(table))
 
     def rename(self, folder: Path, owner: Owner) -> None:
-        places = _places(folder)
-
-        def called(symbol: str) -> str:
-            plain = _PRIVATE.sub("", symbol)
-            base = source_name(plain)
-            return owner(base, places.get(symbol, "")) + plain[len(base) :]
-
-        _rename(folder / LINKED, called)
+        _rename(folder / LINKED, _called(folder, owner))
 
     def decisions(self, folder: Path, owner: Owner) -> Decisions:
         dumps = sorted(folder.glob("linked.*.ipa-clones"))
         groups = [_functions(path) for path in sorted(folder.glob("linked.ltrans*.ltrans.o"))]
         partitions = {name: frozenset(group) for group in groups for name in group} if len(groups) > 1 else {}
         return joined([read_decisions(path, owner) for path in dumps], partitions)
+
+
+_FUNCTION = re.compile(r"^\t\.type\t(\S+), [@%]function$", re.MULTILINE)
+
+
+def _reassembled(command: LinkCommand, sources: Sequence[Path]) -> list[Path]:
+    """Objects made of the partitions' assembly in which other files could call every function.
+
+    A hidden function becomes one of those.  The assembler resolves calls of others itself and shortens jumps to
+    them, which is no difference that a compiler makes.
+    """
+    texts = [path.read_text(errors="surrogateescape") for path in sources]
+    count = Counter(name for text in texts for name in _FUNCTION.findall(text))
+    found = []
+    for path, text in zip(sources, texts, strict=True):
+        open_to_all = _FUNCTION.sub(lambda m: f"\t.globl\t{m[1]}\n{m[0]}" if count[m[1]] == 1 else m[0], text)
+        source = written(open_to_all, path.with_suffix(".all.s"))
+        found.append(path.with_suffix(".all.o"))
+        programs.run([*command.compiler, "-c", "-o", str(found[-1]), str(source)], timeout=TIME_LIMIT)
+        source.unlink()
+    return found
+
+
+def _called(folder: Path, owner: Owner) -> Callable[[str], str]:
+    """How functions of a link are called in the program."""
+    places = _places(folder)
+
+    def called(symbol: str) -> str:
+        plain = _PRIVATE.sub("", symbol)
+        base = source_name(plain)
+        return owner(base, places.get(symbol, "")) + plain[len(base) :]
+
+    return called
+
+
+def _local(table: SymbolTable) -> Iterator[str]:
+    """Functions that only this program can call: GCC makes those hidden that several partitions use."""
+    rows = table.defined_functions.tolist()
+    return (table.names[row] for row in rows if not table.bind[row] or table.visibility[row] == STV_HIDDEN)
 
 
 _PRIVATE = re.compile(r"\.lto_priv\.\d+")
@@ -188,6 +230,9 @@ class LldLinker:
         words += ["-w", "-Wl,-plugin-opt=opt-remarks-passes=inline", *flags]
         command.run(folder / "linked", replaced, words)
         _merge(command, sorted(folder.glob("lto.o*")), folder)
+
+    def local(self, folder: Path, owner: Owner) -> frozenset[str]:
+        return frozenset(_local(ElfFile.open(folder / LINKED).symbols))
 
     def rename(self, folder: Path, owner: Owner) -> None:
         _rename(folder / LINKED, lambda symbol: _PROMOTED.sub("", symbol))

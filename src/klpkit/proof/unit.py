@@ -247,11 +247,15 @@ class ProofUnit:
         return found[0] if found else None
 
     def own_functions(self) -> list[str]:
+        """The functions that the unit's source itself defines and that are alive, in its order."""
+        return [name for name in self.in_source() if self.alive(name)]
+
+    def in_source(self) -> list[str]:
         """The functions that the unit's source itself defines, in its order, headers' left aside."""
         source = os.path.realpath(self.unit.source)
         directory = self.unit.directory
         rows = [f for f in self.functions.values() if os.path.realpath(directory / f.file) == source]
-        return [row.name for row in sorted(rows, key=lambda row: row.first) if self.alive(row.name)]
+        return [row.name for row in sorted(rows, key=lambda row: row.first)]
 
     def load(self, name: str) -> Proof | None:
         """The proof of `name` from the cache."""
