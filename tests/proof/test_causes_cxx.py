@@ -167,6 +167,26 @@ def test_exactly_the_functions_that_rely_on_the_body_are_proven_in_cxx(
     assert not answer.warnings
 
 
+LOCAL_CLASSES = cxx(
+    'extern "C" int probe(int); namespace { struct Base { virtual int act(int x) { return probe(x); } };'
+    " struct Derived : Base { int act(int x) override { return probe(x) + 2; } }; }"
+    f' extern "C" {NOINLINE} void *body(int x) {{ return new Base; }}'
+    " int user(int x) { return static_cast<Base *>(body(x))->act(x); } int other(int x) { return probe(x); }",
+    {"user(int)": {"devirtualisation"}},
+)
+
+
+@pytest.mark.parametrize("compiler", ALL)
+def test_who_takes_for_granted_which_classes_are_made_is_named(tmp_path: Path, compiler: str) -> None:
+    if compiler not in COMPILERS:
+        pytest.skip(f"{compiler} is not installed")
+    unit = open_unit(unit_of(LOCAL_CLASSES, tmp_path, compiler))
+    answer = together(unit, ["body"], jobs=1, causes=False)
+    expected = LOCAL_CLASSES.expected if compiler.startswith("g++") else {}
+    assert titled(unit, answer) == expected
+    assert {item.symbol for item in answer.undecided} == ({"_Z4useri"} if expected else set())
+
+
 CONSTANT = cxx(
     "constexpr int body(int x) { return x + 1; } constexpr int through(int x) { return body(x) * 2; }"
     ' extern "C" int probe(int); int user() { constexpr int k = through(3); return probe(k); }'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from klpkit.proof.classes import HOW, relying_on_classes
 from klpkit.proof.decisions import source_name
 from klpkit.proof.explaining import explain
 from klpkit.proof.model import Answer, Impacted, Method, Proof, Verdict
@@ -63,6 +64,8 @@ class _Closure:
         self._prove(list(callees))
         fresh = [self.reached[self.unit.function(seed).symbol] for seed in self.seeds]
         fresh += self._assuming(callees)
+        for symbol in relying_on_classes(self.unit):
+            fresh += self._add(symbol, Verdict.UNDECIDED, self.seeds[0], ("devirtualisation",), HOW, 1)
         distance = 0
         while level:
             distance += 1
