@@ -1,7 +1,7 @@
 """Functions whose virtual calls take for granted of which classes anything in the unit makes objects.
 
-For classes that no other unit can name, GCC knows which are ever made (gcc/ipa-devirt.cc) and calls the only
-target directly.  Any function of the unit could make another, so no single body can be hidden for that: the unit is
+For classes that no other unit can name, GCC knows which are made at all (gcc/ipa-devirt.cc) and calls the only
+target directly.  Any function of the unit could make another, so no single body is hidden for that: the unit is
 compiled without the pass instead, and whose code differs relied on it, or on a class that it knows otherwise.
 """
 
