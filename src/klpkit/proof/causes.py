@@ -76,24 +76,36 @@ class _Search:
     def needed(self, symbol: str) -> tuple[str, ...]:
         """The slugs of that set; empty where no set was found."""
         rest = [row for row in self.rows if row.slug != "inline"]
-        if rest and not self._equal(symbol, rest):
+        if not self._first(symbol, [], rest):
             rest = [row for row in rest if row.slug not in self._saying]
-        if not rest or not self._equal(symbol, rest):
-            alone = (row for row in self.rows if self._equal(symbol, [row]))
-            return tuple(row.slug for row in islice(alone, 1))
         found: list[Pass] = []
-        while rest and (not found or not self._equal(symbol, found)):
-            low, high = 0, len(rest)
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (low, middle) if self._equal(symbol, [*found, *rest[:middle]]) else (middle, high)
-            found.append(rest[high - 1])
-            rest = rest[: high - 1]
+        while not found or not self._equal(symbol, found):
+            count = self._first(symbol, found, rest)
+            if not count:
+                alone = (row for row in self.rows if self._equal(symbol, [row]))
+                return tuple(row.slug for row in islice(alone, 1))
+            found.append(rest[count - 1])
+            rest = rest[: count - 1]
         return tuple(row.slug for row in found)
 
     @property
     def _saying(self) -> dict[str, str]:
         return SAYING | SAYING_IN_LINKS if self.unit.linked else SAYING
+
+    def _first(self, symbol: str, found: Sequence[Pass], rest: Sequence[Pass]) -> int:
+        """How many of `rest` must be off beside `found`, from the likely ones on; 0 where all are not enough."""
+        if not rest:
+            return 0
+        low, high = 0, 1
+        while high < len(rest) and not self._equal(symbol, [*found, *rest[:high]]):
+            low, high = high, 2 * high
+        high = min(high, len(rest))
+        if not self._equal(symbol, [*found, *rest[:high]]):
+            return 0
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._equal(symbol, [*found, *rest[:middle]]) else (middle, high)
+        return high
 
     def _equal(self, symbol: str, rows: Sequence[Pass]) -> bool:
         flags = _off(row for row in self.rows if row in rows)
