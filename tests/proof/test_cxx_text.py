@@ -17,7 +17,7 @@ from klpkit.proof.cxxnames import identifier, matching, plain, qualified
 from klpkit.proof.cxxtext import CxxText
 from klpkit.proof.hiding import HidingError
 from klpkit.proof.interposing import _may_throw
-from klpkit.proof.marking import Marking
+from klpkit.proof.marking import _DUMPED, Marking
 from klpkit.proof.unwinding import unwinding
 
 needs_gcc = pytest.mark.skipif(shutil.which("g++-12") is None, reason="g++-12 is not installed")
@@ -131,6 +131,13 @@ def test_marks_are_found_by_any_symbol_of_a_place_and_only_there() -> None:
     assert "__attribute__((noinline)) g() {/*klpkit-body C */ }" in hidden
     with pytest.raises(HidingError, match="no text of its own"):
         Marking().hidden(text, ["D"], {})
+
+
+def test_an_attribute_is_found_behind_what_a_dump_tells_before_it() -> None:
+    dump = ";; Function f (_Z1f, funcdef_no=1)\n\nRemoving basic block 7\n__attribute__((noipa))\nint f ()\n{\n}\n"
+    dump += ";; Function g (_Z1g, funcdef_no=2)\n\nint g ()\n{\n  __attribute__((noipa))\n}\n"
+    found = {match[1]: "noipa" in match[2] for match in _DUMPED.finditer(dump)}
+    assert found == {"_Z1f": True, "_Z1g": False}
 
 
 def test_a_front_end_s_own_nounwind_is_taken_from_one_function_only() -> None:
