@@ -334,6 +334,20 @@ def test_a_per_cpu_variable_is_the_kernel_s(tmp_path: Path) -> None:
         assert f"KLPKIT_RELOC(vmlinux, vmlinux, {name}, 0);" in made.text
 
 
+def test_a_header_that_is_a_template_is_refused_where_it_matters(tmp_path: Path) -> None:
+    (tmp_path / "t.h").write_text("static int CAT(KIND, _do)(int a) { return a * FACTOR; }\n")
+    part = '#define KIND {0}\n#define FACTOR {1}\n#include "t.h"\n#undef KIND\n#undef FACTOR\n'
+    text = (
+        "#define CAT_(a, b) a##b\n#define CAT(a, b) CAT_(a, b)\n"
+        f"{part.format('one', 2)}{part.format('two', 3)}"
+        "int f(int a) { return one_do(a) + two_do(a); }\nint g(int a) { return a + 1; }\n"
+    )
+    assert "klpp_g" in draft(tmp_path, text, "g").text
+    (tmp_path / "work").rename(tmp_path / "done")
+    with pytest.raises(RefusedError, match=r"t\.h several times.* f can't .*template-header"):
+        draft(tmp_path, text, "f")
+
+
 STATIC = "#define noinline __attribute__((noinline))\n#define STATIC static noinline\n"
 
 

@@ -15,7 +15,7 @@ from klpkit.build.command import TranslationUnit
 from klpkit.build.replays import replay
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
-from klpkit.errors import RefusedError
+from klpkit.errors import RefusedError, UserError
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Mode, Plan, plan
 from klpkit.extract.draft import Draft, write_draft
@@ -25,7 +25,7 @@ from klpkit.extract.modulekeys import AS_DATA
 from klpkit.extract.preprocessed import Include, preprocess
 from klpkit.extract.references import Kernel, Reference, annotation_lines, references
 from klpkit.extract.running import CompiledOriginal
-from klpkit.programs import ProgramFailedError
+from klpkit.programs import NoSpaceError, ProgramFailedError
 
 # The draft's functions have no prototypes in any header, and keep names for a person, not for users.
 QUIET = ("-Wno-missing-prototypes", "-Wno-missing-declarations", "-Wno-unused-function", "-Wno-unused-variable")
@@ -117,11 +117,23 @@ class UnitReader:
         """
         try:
             return self._draft(functions, work, keys_as_data=False)
+        except (ProgramFailedError, UserError) as error:
+            if isinstance(error, NoSpaceError) or not self._found.templates:
+                raise
+            headers = ", ".join(Path(file).name for file in self._found.templates)
+            raise RefusedError(
+                "template-header",
+                f"{self.unit.source.name} includes {headers} several times, for other macros each time, and "
+                f"{', '.join(functions)} can't be taken out of that",
+                hint="write the function by hand",
+            ) from error
         except RefusedError as error:
             if error.slug != "module-key":
                 raise
             try:
                 return self._draft(functions, work, keys_as_data=True)
+            except NoSpaceError:
+                raise
             except ProgramFailedError:
                 raise error from None  # no headers of a kernel's
 

@@ -92,6 +92,13 @@ class Preprocessed:
             self._words[file] = frozenset(_WORD.findall(self.left(file)))
         return self._words[file]
 
+    @property
+    def templates(self) -> list[str]:
+        """The headers that local files include several times and that leave text each time."""
+        again = {include.file for include in self.includes if not include.files}
+        places = {file: {place[0] for place in self.pieces.get(file, ())} for file in again}
+        return sorted(file for file, lines in places.items() if len(lines) < len(self.pieces.get(file, ())))
+
     def option(self, name: str) -> bool | None:
         """Whether the configuration defines the option `name`; None where the unit's own files do or undo it."""
         if name in self.undefined:

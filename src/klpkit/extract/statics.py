@@ -19,6 +19,8 @@ from klpkit.extract.text import joined, renamed
 _OPEN, _CLOSE = "([{", ")]}"
 # What the compiler makes once for each function, and macros once for each use: a copy has its own.
 _UNNAMED = re.compile(r"_rs|__\w+")
+# Its address alone counts (`include/linux/lockdep_types.h`): a copy is another class of locks, as it should be.
+_KEY = "lock_class_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def static_locals(item: Item, function: str) -> Iterator[StaticLocal]:
         bracket = next((index for index, token in enumerate(head) if token in "[("), len(head))
         named = [index for index in words if index < bracket]
         name = head[named[-1]] if named else ""
-        if _UNNAMED.fullmatch(name) or (named and _is_constant(head[: named[-1]])):
+        if _UNNAMED.fullmatch(name) or _KEY in head or (named and _is_constant(head[: named[-1]])):
             continue
         if not name or "(" in head or len(split(declaration, ",")) > 1:
             raise _unclear(function, joined(declaration))
