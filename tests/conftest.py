@@ -41,3 +41,13 @@ def small_kernel() -> kernels.SmallKernel:
     if found is None:
         pytest.skip("no small kernel was built; `tools/debian_kernel.py small --build` builds one")
     return found
+
+
+@pytest.fixture(scope="session")
+def clang_kernel() -> kernels.SmallKernel:
+    """A small kernel that Clang and lld built."""
+    found = kernels.find_clang()
+    if found is None:
+        how = "`tools/debian_kernel.py small --build --flavour clang --llvm=-16` builds one"
+        pytest.skip(f"no small kernel was built with Clang; {how}")
+    return found

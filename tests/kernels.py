@@ -70,5 +70,12 @@ def find_small() -> SmallKernel | None:
     return None
 
 
+def find_clang() -> SmallKernel | None:
+    """A small kernel that Clang built."""
+    for stamp in sorted(KERNELS.glob("*/small-*/clang/.built")):
+        return SmallKernel(next((stamp.parents[2] / "source").glob("linux-source-*")), stamp.parent)
+    return None
+
+
 def _existing(path: Path) -> Path | None:
     return path if path.exists() else None

@@ -295,8 +295,8 @@ def small_kernel(release: Release, options: argparse.Namespace) -> dict[str, str
     """The small kernel's `O=` tree, configured, and built where that is asked for."""
     with locked(release.root):
         source = fetch_source(release)
-    compiler = options.cc or COMPILER
-    key = small_key(release, options.probe_cc or COMPILER)
+    compiler = options.cc or (f"clang{options.llvm}" if options.llvm else COMPILER)
+    key = small_key(release, options.probe_cc or (compiler if options.llvm else COMPILER))
     build = cache_dir("kernels", release.version, f"small-{key}", options.flavour)
     with locked(build):
         make_small(source, build, compiler, options)
@@ -308,7 +308,8 @@ def small_kernel(release: Release, options: argparse.Namespace) -> dict[str, str
 
 def make_small(source: Path, build: Path, compiler: str, options: argparse.Namespace) -> None:
     """Configure, and where asked for build, the small kernel in `build`; what is done is not done again."""
-    variables = [f"CC={compiler}", *([f"KCFLAGS={options.kcflags}"] if options.kcflags else [])]
+    tools = f"LLVM={options.llvm}" if options.llvm else f"CC={compiler}"
+    variables = [tools, *([f"KCFLAGS={options.kcflags}"] if options.kcflags else [])]
     if not (build / ".configured").exists():
         say(f"configuring the small kernel in {build}")
         make(source, build, variables[0], "tinyconfig", jobs=1)
@@ -335,6 +336,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--build", action="store_true", help="small: build it as well")
     parser.add_argument("--flavour", default="plain", help="small: name of the output folder")
     parser.add_argument("--cc", default="", help=f"small: CC for make (default: {COMPILER})")
+    parser.add_argument("--llvm", default="", metavar="-N", help="small: build with LLVM's tools of this suffix")
     parser.add_argument("--probe-cc", default="", help="small: the compiler behind --cc, for the cache key")
     parser.add_argument("--kcflags", default="", help="small: KCFLAGS for make")
     parser.add_argument("--set", action="append", default=[], metavar="VAR=VALUE", help="small: more for make")

@@ -51,6 +51,18 @@ def test_kbuild_gives_the_commands_of_a_prepared_tree_and_leaves_it_alone(
     assert times(stock_kernel.build) == before
 
 
+def test_a_copy_that_a_failure_of_kbuild_spoiled_is_made_again(
+    stock_kernel: StockKernel, isolated_home: Path
+) -> None:
+    source, build = stock_kernel.source, stock_kernel.build
+    commands_from_kbuild(build, source, ["lib/cmdline.c"])
+    (header,) = isolated_home.glob(".cache/klpkit/build/kbuild/*/include/generated/autoconf.h")
+    header.unlink()
+    (unit,) = commands_from_kbuild(build, source, ["lib/ctype.c"])
+    assert header.is_file()
+    assert unit.source == source / "lib/ctype.c"
+
+
 def test_kbuilds_command_is_the_one_that_a_build_recorded(small_kernel: SmallKernel) -> None:
     tree = open_tree(small_kernel.build)
     sources = ["kernel/cred.c", "samples/livepatch/livepatch-sample.c"]

@@ -22,6 +22,7 @@ modules:
 \t@test ! -e $(M)/unit0.o_shipped || test -e $(M)/.unit0.o.cmd
 \t@echo "toy.o: warning: objtool: {}" >&2
 \t@echo "$(KBUILD_MODPOST_WARN) $(KCFLAGS) [$(KBUILD_EXTRA_SYMBOLS)]" >>$(M)/toy.ko
+\t@echo "CC=$(CC) LLVM=$(LLVM)" >>$(M)/toy.ko
 """
 
 
@@ -32,7 +33,7 @@ def toy_object() -> ElfObject:
 
 def link(tmp_path: Path, complaint: str = "functions_1+0x8: data relocation to !ENDBR: klpp_f+0x0") -> str:
     headers, work = tmp_path / "headers", tmp_path / "work"
-    headers.mkdir()
+    headers.mkdir(exist_ok=True)
     work.mkdir()
     (headers / "Makefile").write_text(MAKEFILE.format(complaint))
     return kbuild.link_module("toy", "/* glue */\n", [toy_object()], headers, work).read_text()
@@ -43,6 +44,44 @@ def test_kbuild_gets_the_glue_and_the_finished_objects(tmp_path: Path, monkeypat
     made = link(tmp_path)
     assert "obj-m := toy.o\ntoy-y := klpkit_glue.o unit0.o\n/* glue */" in made
     assert "1 -g0 []" in made
+
+
+CLANG = "CONFIG_CC_IS_CLANG=y\nCONFIG_CLANG_VERSION=160006\n"
+LLD = "CONFIG_LD_IS_LLD=y\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "compiler", "variables"),
+    [
+        ("CONFIG_CC_IS_GCC=y\n", "gcc-11", "CC=cc LLVM="),
+        (CLANG, "clang-16", "CC=clang-16 LLVM="),
+        (CLANG + LLD, "clang-16", "CC=clang-16 LLVM=-16"),
+        (CLANG + LLD, "clang", "CC=clang LLVM=1"),
+        (CLANG + LLD, "/opt/llvm/bin/clang", "CC=/opt/llvm/bin/clang LLVM=/opt/llvm/bin/"),
+        (CLANG + LLD, "ccache clang-19", "CC=ccache clang-19 LLVM=-19"),
+    ],
+)
+def test_kbuild_is_told_of_the_clang_that_the_kernel_was_built_with(
+    tmp_path: Path, config: str, compiler: str, variables: str
+) -> None:
+    headers = tmp_path / "headers"
+    (headers / "include" / "config").mkdir(parents=True)
+    (headers / "include" / "config" / "auto.conf").write_text(config)
+    (headers / ".config").write_text(config)
+    (headers / "scripts" / "mod").mkdir(parents=True)
+    line = f"savedcmd_scripts/mod/empty.o := {compiler} -O2 -c -o scripts/mod/empty.o /linux/scripts/mod/empty.c"
+    (headers / "scripts" / "mod" / ".empty.o.cmd").write_text(
+        f"{line}\n\nsource_scripts/mod/empty.o := /linux/scripts/mod/empty.c\n\ndeps_scripts/mod/empty.o := \\\n\n"
+    )
+    assert link(tmp_path).splitlines()[-1] == variables
+
+
+@pytest.mark.parametrize(("installed", "found"), [(True, "clang-16"), (False, "clang")])
+def test_a_clang_that_nothing_names_is_the_one_of_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, found: str
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if installed else None)
+    assert kbuild.clang_of(tmp_path, CLANG) == (found,)
 
 
 @pytest.mark.parametrize(

@@ -150,12 +150,19 @@ def _scratch(build: Path, source: Path) -> Iterator[Path]:
     with open(home / f"{key}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         scratch = home / key
-        if not scratch.exists():
+        if not _is_whole(scratch, build):
+            shutil.rmtree(scratch, ignore_errors=True)
             part = home / f"{key}.part"
             shutil.rmtree(part, ignore_errors=True)
             _copy_prepared(build, part)
             part.rename(scratch)
         yield scratch
+
+
+def _is_whole(scratch: Path, build: Path) -> bool:
+    """Whether a copy is there with all of its configuration: a failure of Kbuild may have taken it away."""
+    names = ("include/config/auto.conf", "include/generated/autoconf.h")
+    return scratch.exists() and all((scratch / name).exists() for name in names if (build / name).exists())
 
 
 def _digest(path: Path) -> bytes:
@@ -271,7 +278,7 @@ def _ask(scratch: Path, source: Path, compiler: Sequence[str], targets: Sequence
     for name in ("MAKEFLAGS", "MAKELEVEL", "KBUILD_OUTPUT", "KCFLAGS", "CC"):
         environment.pop(name, None)
     argv = ["make", "--no-print-directory", "-rR", f"-j{programs.default_jobs()}", "-f", str(source / "Makefile")]
-    argv += ["-o", "prepare", f"CC={' '.join([*compiler[:-1], _word(compiler)])}", *_toolchain(scratch)]
+    argv += ["-o", "prepare", f"CC={' '.join([*compiler[:-1], _word(compiler)])}", *_toolchain(scratch, compiler)]
     argv += ["-k"] * skip_unbuilt + [*(f"--eval={line}" for line in _ROLES), *targets]
     try:
         programs.run(argv, cwd=scratch, env=environment, timeout=_TIME_LIMIT)
@@ -325,10 +332,22 @@ def _stand_in(scratch: Path, compiler: Sequence[str]) -> Path:
     return folder
 
 
-def _toolchain(scratch: Path) -> list[str]:
-    """Make variables without which an LLVM tree would be configured anew."""
-    config = (scratch / ".config").read_text(errors="replace")
-    return ["LLVM=1"] if re.search(r"^CONFIG_LD_IS_LLD=y$", config, re.MULTILINE) else []
+def _toolchain(scratch: Path, compiler: Sequence[str]) -> list[str]:
+    return llvm_variables((scratch / ".config").read_text(errors="replace"), compiler)
+
+
+def llvm_variables(config: str, compiler: Sequence[str]) -> list[str]:
+    """Make variables without which a tree that Clang built would be taken for another compiler's.
+
+    `config` is the text of its configuration, `compiler` its command.  Kbuild names LLVM's programs by a folder or
+    by a suffix (`Documentation/kbuild/llvm.rst`): `LLVM=-16` goes with `clang-16`.
+    """
+    if not re.search(r"^CONFIG_LD_IS_LLD=y$", config, re.MULTILINE):
+        return []
+    folder, _, name = compiler[-1].rpartition("/")
+    if folder:
+        return [f"LLVM={folder}/"]
+    return [f"LLVM={name.removeprefix('clang') or '1'}"]
 
 
 def _unit(build: Path, record: Path, target: str) -> TranslationUnit:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from klpkit import programs
+from klpkit.build.kbuild import llvm_variables, tree_compiler
 from klpkit.elf import ElfObject
 from klpkit.errors import EnvironmentLackError, RefusedError, UserError
 
@@ -64,13 +66,33 @@ def _write_sources(name: str, glue: str, objects: Sequence[ElfObject], work: Pat
 
 
 def _make(headers: Path, work: Path) -> programs.Completed:
-    argv = ["make", "-C", str(headers), f"M={work}", *_VARIABLES, "modules"]
+    argv = ["make", "-C", str(headers), f"M={work}", *_VARIABLES, *_toolchain(headers), "modules"]
     # Temporary files of a compiler that is killed go with the folder.
     environment = {**clean_environment(os.environ), "TMPDIR": str(work)}
     try:
         return programs.run(argv, env=environment, timeout=TIME_LIMIT)
     except EnvironmentLackError as error:
         raise EnvironmentLackError(error.message, hint="apt-get install make") from error
+
+
+def _toolchain(headers: Path) -> list[str]:
+    """What tells Kbuild that the kernel was built with Clang: by itself it takes GCC."""
+    config = headers / "include" / "config" / "auto.conf"
+    text = config.read_text(errors="replace") if config.is_file() else ""
+    if not re.search(r"^CONFIG_CC_IS_CLANG=y$", text, re.MULTILINE):
+        return []
+    compiler = clang_of(headers, text)
+    return [f"CC={' '.join(compiler)}", *llvm_variables(text, compiler)]
+
+
+def clang_of(headers: Path, config: str) -> tuple[str, ...]:
+    """The Clang that a tree was prepared with; where its files do not name it, the one of that version."""
+    known = tree_compiler(headers) if (headers / ".config").is_file() else ("",)
+    if "clang" in Path(known[-1]).name:
+        return known
+    match = re.search(r"^CONFIG_CLANG_VERSION=(\d+)\d{4}$", config, re.MULTILINE)
+    name = f"clang-{match[1]}" if match else "clang"
+    return (name,) if shutil.which(name) else ("clang",)
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
