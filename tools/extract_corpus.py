@@ -61,7 +61,10 @@ def results(path: Path) -> list[dict[str, Any]]:
 
 
 def sources(tree: BuildTree, seed: int, count: int) -> list[TranslationUnit]:
-    """The units of the corpus: the named ones, then others that the configuration builds, as the seed says."""
+    """The units of the corpus: the named ones, then others that the configuration builds, as the seed says.
+
+    Enough for `count` functions, though small sources have less than `PER_SOURCE`.
+    """
     assert tree.source is not None
     known = [
         str(path.relative_to(tree.source))
@@ -70,10 +73,8 @@ def sources(tree: BuildTree, seed: int, count: int) -> list[TranslationUnit]:
     ]
     others = [name for name in known if name not in NAMED and not re.search(r"test|/tools/|kunit", name)]
     random.Random(seed).shuffle(others)
-    wanted = -(-count // PER_SOURCE)
-    units = tree.built_units([*NAMED, *others[: 4 * wanted]])
-    owned = [unit for unit in units if unit.owner and "," not in unit.owner]
-    return owned[:wanted]
+    units = tree.built_units([*NAMED, *others[: 5 * count // PER_SOURCE]])
+    return [unit for unit in units if unit.owner and "," not in unit.owner]
 
 
 def sorts(source: Source, original: Path) -> dict[str, list[str]]:
@@ -132,12 +133,18 @@ def run(args: argparse.Namespace) -> None:
     tree, target = _opened(release)
     path = results_file(release.version, args.seed)
     done = {(row["source"], row["function"]) for row in results(path)}
+    reached = 0
     for unit in sources(tree, args.seed, args.count):
+        if reached >= args.count:
+            return
         source = str(unit.source.relative_to(tree.source or tree.root))
-        if sum(known == source for known, _ in done) >= PER_SOURCE:
+        if (known := sum(each == source for each, _ in done)) >= PER_SOURCE:
+            reached += known
             continue
         with path.open("a") as stream:
+            reached += known
             for row in _unit_rows(tree, target, unit, source, args.seed, done):
+                reached += 1
                 print(json.dumps(row), file=stream, flush=True)
                 print(
                     f"{source}:{row['function']}  {row['outcome']}  {row.get('detail', '')[:90]}", file=sys.stderr

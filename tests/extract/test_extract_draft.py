@@ -405,8 +405,6 @@ def test_only_the_configuration_s_branch_is_copied(tmp_path: Path) -> None:
     made = draft(tmp_path, text, "f", flags=("-DCONFIG_ON=1", "-DIS_ENABLED(x)=x"))
     assert made.text == dedent(
         """\
-        #include "h.h"
-
         static int helper(int a) { return a + 1; }
 
         int klpp_f(int a)

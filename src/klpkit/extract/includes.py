@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from klpkit.extract.items import Item
+from klpkit.extract.items import KEYWORDS, Item
 from klpkit.extract.preprocessed import Include, Preprocessed
 
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
@@ -26,7 +26,7 @@ _NO_TYPE = frozenset(_NO_TYPE_LIST.split())
 
 def needed_includes(found: Preprocessed, names: set[str], tags: set[str], items: Sequence[Item]) -> list[Include]:
     """The includes of `found` that something in `names` or `tags` comes from, in their order."""
-    wanted = names - _locals(items)
+    wanted = names - _locals(items) - KEYWORDS
     files = _macro_files(found, wanted)
     wanted -= {name for name in wanted if name in found.macros}
     bodies = {tag: re.compile(rf"\b(?:struct|union|enum)\s+{re.escape(tag)}\b[^;,()=*]*\{{") for tag in tags}

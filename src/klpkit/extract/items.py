@@ -33,7 +33,7 @@ _KEYWORDS_LIST = """
     __extension__ __builtin_va_list __int128 __label__ __auto_type __alignof__ __alignof asm __asm__
     __attribute__ typeof __typeof__
 """
-_KEYWORDS = frozenset(_KEYWORDS_LIST.split())
+KEYWORDS = frozenset(_KEYWORDS_LIST.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def note_uses(item: Item) -> None:
     """Fill in what the tokens of `item` use."""
     before = ""
     for token in item.tokens:
-        if _WORD.match(token) and token not in _KEYWORDS:
+        if _WORD.match(token) and token not in KEYWORDS:
             if before in _TAGGED:
                 item.tags.add(token)
             elif before not in (".", "->"):
@@ -239,12 +239,10 @@ def split(tokens: Sequence[str], mark: str) -> list[list[str]]:
 
 def _declarator(part: Sequence[str], *, first: bool) -> tuple[str, bool]:
     """The name that a declarator declares, and whether it is a function; ("", False) where it names none."""
-    words = [index for index, token in enumerate(part) if _WORD.match(token) and token not in _KEYWORDS]
+    words = [index for index, token in enumerate(part) if _WORD.match(token) and token not in KEYWORDS]
     start = next((index for index, token in enumerate(part) if token in "(["), len(part))
     before = [index for index in words if index < start]
-    typed = (
-        len(before) > 1 or not first or any(token in _KEYWORDS for token in part[: before[-1] if before else 0])
-    )
+    typed = len(before) > 1 or not first or any(token in KEYWORDS for token in part[: before[-1] if before else 0])
     wrapped = part[start : start + 1] == ["("] and (part[start + 1 : start + 2] in (["*"], ["("], ["^"]))
     if before and not wrapped and (typed or start < len(part)):
         called = part[start : start + 1] == ["("]
