@@ -90,7 +90,9 @@ def compiled(unit: TranslationUnit, work: Path) -> Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", default=SERIES, help=f"series of Debian's kernel (default: {SERIES})")
-    kernel = stock(parser.parse_args().series)
+    parser.add_argument("functions", nargs="*", metavar="FUNCTION", help="only these")
+    args = parser.parse_args()
+    kernel = stock(args.series)
     tree = open_tree(Path(kernel["build"]), source=Path(kernel["source"]))
     options = ["--build", kernel["build"], "--source", kernel["source"]]
     options += ["--image", kernel["image"], "--modules", kernel["modules"]]
@@ -98,6 +100,8 @@ def main() -> None:
     print(f"Linux {kernel['release']}; wanted: lines within limits, {COMPILATIONS} compilations, {MEMORY} MB")
     print(f"{'':18} code (limit)   all   unit CPU s   extract CPU s   compilations (on the clock)    MB")
     for source, function, limit in CASES:
+        if args.functions and function not in args.functions:
+            continue
         with tempfile.TemporaryDirectory(prefix="klpkit-bench-") as work:
             unit = compiled(tree.ensure_unit(source), Path(work))
             command = [str(Path(sys.executable).with_name("klpkit")), "extract", f"{source}:{function}", *options]

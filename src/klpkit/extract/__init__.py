@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from klpkit.records import _numpy  # noqa: F401 - numpy's first loading decides what it costs
+
 if TYPE_CHECKING:
     from klpkit.extract.preprocessed import Preprocessed, preprocess
 
