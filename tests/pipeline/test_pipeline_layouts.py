@@ -127,6 +127,18 @@ def test_a_union_whose_old_definition_does_not_compile_is_refused(tree: Path) ->
     assert refusal(tree, change, use).startswith("both changes: in_union")
 
 
+def test_a_structure_that_moves_to_another_file_and_changes_is_refused(tree: Path) -> None:
+    gone = ("struct other { int x; int y; };\n", "struct other;\n")
+    here = ('#include "thing.h"\n', '#include "thing.h"\nstruct other { int y; int x; };\n')
+    assert refusal(tree, gone, here, PLAIN).startswith("other changes: beside")
+
+
+def test_a_structure_that_only_moves_to_another_file_is_let_pass(tree: Path) -> None:
+    gone = ("struct other { int x; int y; };\n", "struct other;\n")
+    here = ('#include "thing.h"\n', '#include "thing.h"\nstruct other { int x; int y; };\n')
+    assert refusal(tree, gone, here, PLAIN) == ""
+
+
 def test_who_knows_better_may_go_on(tree: Path) -> None:
     said = refusal(tree, ("int x; int y;", "int y; int x;"), PLAIN, allow=True)
     assert said.startswith("structure-layout: other: beside depends")

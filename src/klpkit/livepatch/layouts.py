@@ -35,14 +35,35 @@ class ChangedType:
 
 
 def changed_types(sources: Iterable[Source]) -> list[ChangedType]:
-    """The structures and unions that are defined on both sides and differ, or whose constants do."""
+    """The structures and unions that are defined on both sides and differ, or whose constants do.
+
+    One that moves to another file and differs is known by its new place alone.
+    """
     found: list[ChangedType] = []
     files = [source for source in sources if source.path.endswith((".c", ".h"))]
     both = [(source, definitions(source.before), definitions(source.after)) for source in files]
     constants = {name for _, before, after in both for name in _changed_constants(before, after)}
     for source, before, after in both:
         found += _changed(source.path, before, after, constants)
+    return found + _moved(both)
+
+
+def _moved(both: Sequence[tuple[Source, list[Definition], list[Definition]]]) -> list[ChangedType]:
+    gone: dict[str, list[tuple[str, ...]]] = {}
+    for _, before, after in both:
+        old, new = _by_name(before, "type"), _by_name(after, "type")
+        gone |= {name: [d.tokens for d in old[name]] for name in old.keys() - new.keys()}
+    found: list[ChangedType] = []
+    for source, before, after in both:
+        old, new = _by_name(before, "type"), _by_name(after, "type")
+        here = sorted((new.keys() - old.keys()) & gone.keys())
+        differing = [name for name in here if [d.tokens for d in new[name]] != gone[name]]
+        found += [ChangedType(name, source.path, (), _is_union(new[name])) for name in differing]
     return found
+
+
+def _is_union(found: Iterable[Definition]) -> bool:
+    return any("union" in each.tokens[:2] for each in found)
 
 
 def _changed(
@@ -56,9 +77,8 @@ def _changed(
             continue
         pairs = tuple(((a.first, a.last), (b.first, b.last)) for a, b in zip(old[name], new[name], strict=False))
         complete = len(old[name]) == len(new[name])
-        reverted = pairs + tuple(lengths[each] for each in sorted(mentioned & lengths.keys()))
-        union = any("union" in d.tokens[:2] for d in new[name])
-        yield ChangedType(name, path, reverted if complete else (), union)
+        places = pairs + tuple(lengths[each] for each in sorted(mentioned & lengths.keys()))
+        yield ChangedType(name, path, places if complete else (), _is_union(new[name]))
 
 
 def _by_name(found: Sequence[Definition], kind: str) -> dict[str, list[Definition]]:

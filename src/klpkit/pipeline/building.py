@@ -105,7 +105,9 @@ def build_livepatch(request: Request, *, progress: Progress | None = None, targe
             from klpkit.pipeline.layouts import check_layouts
 
             assert compiled.overlay is not None
-            told = check_layouts(compiled.overlay, compiled.pairs, allow=request.allow_layout_change)
+            told = check_layouts(
+                compiled.overlay, compiled.pairs, allow=request.allow_layout_change, jobs=request.jobs
+            )
         with clock.step("module"):
             from klpkit.livepatch.making import make_module
 

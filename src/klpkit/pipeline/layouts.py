@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from klpkit import programs
 from klpkit.errors import RefusedError
 from klpkit.livepatch.interfaces import Source
 from klpkit.livepatch.layouts import ChangedType, changed_types, reverted, shifted
@@ -24,7 +25,9 @@ _HINT = (
 )
 
 
-def check_layouts(overlay: Overlay, pairs: Sequence[Pair], *, allow: bool) -> list[Warned]:
+def check_layouts(
+    overlay: Overlay, pairs: Sequence[Pair], *, allow: bool, jobs: int | None = None
+) -> list[Warned]:
     """Refuse (`structure-layout`) where replaced or new code depends on a structure that changes.
 
     With `allow` that is a warning.  Costs nothing where the patch changes no structure, else a compilation or
@@ -36,8 +39,9 @@ def check_layouts(overlay: Overlay, pairs: Sequence[Pair], *, allow: bool) -> li
         return []
     measure = _Measure(overlay, sources)
     warned = []
-    for pair in pairs:
-        for function in measure.depending(pair, types)[:1]:
+    depending = programs.parallel(lambda pair: measure.depending(pair, types), pairs, jobs=jobs)
+    for pair, functions in zip(pairs, depending, strict=True):
+        for function in functions[:1]:
             blamed = [each for each in types if len(types) == 1 or measure.depending(pair, [each])] or types
             names = ", ".join(sorted({each.name for each in blamed}))
             evidence = f"{function} depends on how it is laid out, and objects that running code made have the old"
