@@ -80,6 +80,7 @@ def cxx_functions(unit: TranslationUnit, text: str, workdir: Path) -> dict[str, 
             title=titles[row.symbol],
             unhidable=COMPUTED if constant else "",
             constant=constant,
+            made=row.made,
         )
     return found
 

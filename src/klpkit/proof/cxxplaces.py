@@ -133,5 +133,6 @@ def cxx_functions(unit: TranslationUnit, text: str, workdir: Path) -> dict[str, 
             title=titles[node.symbol],
             unhidable="" if node.head else COMPILER_MADE,
             constant=node.constant,
+            made=node.head is None,
         )
     return found

@@ -30,7 +30,8 @@ class SourceFunction:
 
     In C++ `name` is the symbol and `title` the name as people write it, `siblings` are other symbols made from
     the same text (instances of a template, a constructor's second body).  `unhidable` says why its body can't be
-    hidden; `constant`, that the compiler may compute calls of it while it reads the text (`constexpr`).
+    hidden; `constant`, that the compiler may compute calls of it while it reads the text (`constexpr`); `made`,
+    that the compiler makes it itself, as it does constructors.
     """
 
     name: str
@@ -47,6 +48,7 @@ class SourceFunction:
     title: str = ""
     unhidable: str = ""
     constant: bool = False
+    made: bool = False
 
 
 def source_functions(text: str, others: Container[str] = ()) -> dict[str, SourceFunction]:

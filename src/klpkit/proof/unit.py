@@ -251,11 +251,11 @@ class ProofUnit:
         return [name for name in self.in_source() if self.alive(name)]
 
     def in_source(self) -> list[str]:
-        """The functions that the unit's source itself defines, in its order, headers' left aside."""
+        """The functions with text that the unit's source itself defines, in its order, headers' left aside."""
         source = os.path.realpath(self.unit.source)
         directory = self.unit.directory
         rows = [f for f in self.functions.values() if os.path.realpath(directory / f.file) == source]
-        return [row.name for row in sorted(rows, key=lambda row: row.first)]
+        return [row.name for row in sorted(rows, key=lambda row: row.first) if not row.made]
 
     def load(self, name: str) -> Proof | None:
         """The proof of `name` from the cache."""
