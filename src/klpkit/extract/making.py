@@ -36,6 +36,7 @@ GCC_ALONE = (
     *("-fno-ipa-icf", "-fno-ipa-ra", "-fno-partial-inlining", "-fno-ipa-stack-alignment", "-fno-ipa-reference"),
     *("-fno-inline-functions-called-once", "-fno-reorder-functions"),
 )
+_MODULE_NAME = "KBUILD_MODNAME"
 APART = ("-ffunction-sections", "-fdata-sections")
 # No code depends on debug information (GCC's and Clang's manuals, -g), and making it takes a quarter of the time.
 NO_DEBUG = "-g0"
@@ -57,6 +58,8 @@ class UnitDraft:
     copied: tuple[str, ...]
     object: Path
     all_includes: bool
+    module_name: str = ""
+    """What the source's messages call its module (`KBUILD_MODNAME`), "" where the draft does not say it."""
     keys_as_data: bool = False
     """Whether static keys are asked as data, since a module's can't be asked otherwise."""
     anew: tuple[str, ...] = ()
@@ -155,9 +158,15 @@ class UnitReader:
             tuple(_copied(closed)),
             compiled,
             all_includes,
+            self._module_name if _MODULE_NAME in closed.names else "",
             keys_as_data,
             tuple(dict.fromkeys(draft.anew)),
         )
+
+    @cached_property
+    def _module_name(self) -> str:
+        given = [word for word in self.unit.arguments if word.startswith(f"-D{_MODULE_NAME}=")]
+        return given[-1].partition("=")[2] if given else ""
 
     def _check_visible(self, draft: Draft, compiled: ElfFile) -> None:
         """Raise `RefusedError` where the glue could not name the copy of a function that is to be replaced."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import textwrap
 from collections import defaultdict
@@ -91,8 +93,10 @@ def _c_file(draft: UnitDraft, wanted: Sequence[Wanted], release: str, source: Pa
     if draft.anew:
         text = "What is said once or at a limited rate (printk_once and its like) starts anew in: "
         lines += [" *", *textwrap.wrap(f"{text}{', '.join(draft.anew)}.", 100, **_STARS)]
-    # Headers offer modules less, and other code; Kbuild's own option comes after all that a Makefile can say.
+    # Headers offer modules less, and other code; Kbuild's own options come after all that a Makefile can say.
     built_in = ["#undef MODULE"] if draft.home == VMLINUX else []
+    if draft.module_name:
+        built_in += ["#undef KBUILD_MODNAME", f"#define KBUILD_MODNAME {draft.module_name}"]
     return "\n".join([*lines, " */", *built_in, draft.text])
 
 
@@ -134,10 +138,32 @@ endif
 """
 
 
+# What Kbuild gives to every module itself: the kernel's header folders, and these macros.
+_COMMON = re.compile(r"(arch/\w+/)?include(/|$)")
+_KBUILD = re.compile(r"-D(__KERNEL__|MODULE|CC_USING_\w+|_*KBUILD_\w+)(=|$)")
+
+
+def own_flags(file: Path, arguments: Sequence[str], source: Path) -> list[str]:
+    """Where `file` looks for headers, and the macros that its own Makefile defines, from its whole command line.
+
+    Folders are those below `source`, written as `$(SOURCE)/…`.
+    """
+    flags = [f"-iquote $(SOURCE)/{Path(_relative(file, source)).parent}"]
+    for index, word in enumerate(arguments):
+        if word.startswith("-I"):
+            folder = Path(word[2:] or arguments[index + 1])
+            inside = _relative(folder, source) if folder.is_relative_to(source) else ""
+            if inside and not _COMMON.match(inside):
+                flags.append(f"-I$(SOURCE)/{inside}")
+        elif word.startswith("-D") and len(word) > 2 and not _KBUILD.match(word):
+            flags.append(shlex.quote(word).replace("$", "$$").replace("#", "\\#"))
+    return list(dict.fromkeys(flags))
+
+
 def _makefile(name: str, stems: _Stems, source: Path) -> str:
     files: Mapping[str, UnitDraft] = {stem: draft for stem, draft, _ in stems}
     flags = [
-        f"CFLAGS_{stem}.o := -iquote $(SOURCE)/{Path(_relative(draft.unit.source, source)).parent}"
+        f"CFLAGS_{stem}.o := {' '.join(own_flags(draft.unit.source, draft.unit.arguments, source))}"
         for stem, draft in files.items()
     ]
     members = " ".join(f"{stem}.o" for stem in [GLUE, *files])
