@@ -246,6 +246,14 @@ def test_pins_become_attributes_before_the_group() -> None:
     assert pinned == "define internal i32 @near(i32 noundef %0) noinline #0 {\n}\n"
 
 
+def test_what_gets_another_use_has_no_order_of_uses() -> None:
+    text = "@v = internal global i32 0\nuselistorder ptr @v, { 1, 0 }\nuselistorder ptr @other, { 1, 0 }\n"
+    escaped = Interposing().hidden_variable("\n" + text, "v")
+    assert "uselistorder ptr @v" not in escaped
+    assert "uselistorder ptr @other, { 1, 0 }" in escaped
+    assert escaped.endswith("@__klpkit_escapes_v = global ptr @v\n")
+
+
 def test_a_language_without_a_row_is_refused() -> None:
     with pytest.raises(UserError, match="no proof for other with gcc"):
         hider_of("gcc", "other")

@@ -43,8 +43,11 @@ _WORDS = {"noinline": "noinline", "always_inline": "alwaysinline", "nothrow": "n
 class Interposing:
     """Hides by the linkage of one definition in unoptimised IR."""
 
-    lowering: tuple[str, ...] = ("-w", "-g0", "-S", "-emit-llvm", "-Xclang", "-disable-llvm-passes")
-    optimising: tuple[str, ...] = ("-w", "-g0", "-S", "-emit-llvm")
+    # Text keeps the order of a value's uses, which some passes go by, only where it is asked to.
+    lowering: tuple[str, ...] = (
+        *("-w", "-g0", "-S", "-emit-llvm", "-Xclang", "-emit-llvm-uselists", "-Xclang", "-disable-llvm-passes"),
+    )
+    optimising: tuple[str, ...] = ("-w", "-g0", "-S", "-emit-llvm", "-Xclang", "-emit-llvm-uselists")
     generating: tuple[str, ...] = ("-w", "-g0", "-Xclang", "-disable-llvm-passes")
     dumps: tuple[str, ...] = ("-fsave-optimization-record", "-foptimization-record-passes=inline")
     record: str = ".opt.yaml"
@@ -88,7 +91,7 @@ class Interposing:
     def hidden_variable(self, text: str, name: str) -> str:
         if f"\n@{name} = " not in text:  # LLVM never saw it: no code uses it
             return text
-        return f"{text}\n@__klpkit_escapes_{name} = global ptr @{name}\n"
+        return f"{without_order(text, [name])}\n@__klpkit_escapes_{name} = global ptr @{name}\n"
 
     def decisions(self, path: Path) -> Decisions:
         return read_inlining(path)
@@ -100,6 +103,13 @@ def inferred_noreturn(target: Path) -> frozenset[str]:
     text = path.read_text(errors="surrogateescape") if path.exists() else ""
     groups = set(_NORETURN_GROUP.findall(text))
     return frozenset(name for name, group in _DEFINED.findall(text) if group in groups)
+
+
+def without_order(text: str, names: Iterable[str]) -> str:
+    """IR that says nothing of the order of the uses of `names`, so that it may get more of them."""
+    for name in names:
+        text = re.sub(rf'^uselistorder ptr @"?{re.escape(name)}"?, .*\n', "", text, flags=re.MULTILINE)
+    return text
 
 
 def _definition(text: str, name: str) -> re.Match[str] | None:

@@ -25,7 +25,7 @@ from klpkit.errors import RefusedError
 from klpkit.proof.decisions import Decisions, joined, read_decisions, read_inlining, source_name
 from klpkit.proof.hiders import Redeclaring
 from klpkit.proof.hiding import Hider, Pins, written
-from klpkit.proof.interposing import Interposing
+from klpkit.proof.interposing import Interposing, without_order
 from klpkit.proof.linkcommand import LinkCommand
 
 LINKED = "text.o"
@@ -190,7 +190,7 @@ class PreLink(Interposing):
 
     def hidden(self, text: str, names: Iterable[str], pins: Pins) -> str:
         names = list(names)
-        return _kept(Interposing.hidden(self, text, names, pins), names)
+        return _kept(without_order(Interposing.hidden(self, text, names, pins), names), names)
 
 
 def _kept(text: str, names: Sequence[str]) -> str:

@@ -52,7 +52,17 @@ def optimise(unit: TranslationUnit, source: Path, target: Path, record: Path, na
         raise EnvironmentLackError(f"{unit.compiler[-1]}: no opt beside it", hint="install the llvm package")
     passes = without(_pipeline(opt, level_of(unit)), names)
     said = (f"-pass-remarks-output={record}", "-pass-remarks-filter=inline")
-    words = (str(opt), "-S", f"-passes={passes}", *said, *_mllvm(unit.arguments), str(source), "-o", str(target))
+    words = (
+        str(opt),
+        "-S",
+        "-preserve-ll-uselistorder",
+        f"-passes={passes}",
+        *said,
+        *_mllvm(unit.arguments),
+        str(source),
+        "-o",
+        str(target),
+    )
     programs.run(words, cwd=unit.directory, timeout=TIME_LIMIT)
 
 
