@@ -45,9 +45,9 @@ def small_kernel() -> kernels.SmallKernel:
 
 @pytest.fixture(scope="session")
 def clang_kernel() -> kernels.SmallKernel:
-    """A small kernel that Clang and lld built."""
+    """A tree that was prepared with Clang and lld."""
     found = kernels.find_clang()
     if found is None:
-        how = "`tools/debian_kernel.py small --build --flavour clang --llvm=-16` builds one"
-        pytest.skip(f"no small kernel was built with Clang; {how}")
+        how = "`tools/debian_kernel.py small --prepare --flavour clang --llvm=-16` prepares one"
+        pytest.skip(f"no tree was prepared with Clang; {how}")
     return found

@@ -71,8 +71,8 @@ def find_small() -> SmallKernel | None:
 
 
 def find_clang() -> SmallKernel | None:
-    """A small kernel that Clang built."""
-    for stamp in sorted(KERNELS.glob("*/small-*/clang/.built")):
+    """A tree of a small kernel that was prepared with Clang and lld; it need not be built."""
+    for stamp in sorted(KERNELS.glob("*/small-*/clang/.prepared")):
         return SmallKernel(next((stamp.parents[2] / "source").glob("linux-source-*")), stamp.parent)
     return None
 

@@ -3,6 +3,7 @@
     debian_kernel.py stock            source, headers and a prepared build tree of the stock cloud kernel
     debian_kernel.py image [--dbg]    the shipped image and modules; with --dbg its vmlinux with DWARF too
     debian_kernel.py small [--build]  a tiny kernel with live patching from the same source
+    debian_kernel.py small --prepare --flavour clang --llvm=-16     the same with Clang, only prepared
 
 Each prints one JSON line with the paths of what there is; `--series 6.1` takes another Linux.  Repeating a command
 costs nothing, and an interrupted one goes on where it stopped: packages are unpacked under a temporary name and
@@ -320,6 +321,10 @@ def make_small(source: Path, build: Path, compiler: str, options: argparse.Names
         if dropped := missing_options(FRAGMENT, build / ".config"):
             raise KlpkitError(f"the configuration dropped {', '.join(dropped)}", hint=f"mend {FRAGMENT}")
         (build / ".configured").touch()
+    if options.prepare and not (build / ".prepared").exists():
+        say("preparing the small kernel for modules")
+        make(source, build, *variables, *options.set, "modules_prepare", jobs=options.jobs)
+        (build / ".prepared").touch()
     if options.build and not (build / ".built").exists():
         say("building the small kernel (about 4 minutes on 2 processors)")
         make(source, build, *variables, *options.set, "vmlinux", "bzImage", "modules", jobs=options.jobs)
@@ -334,6 +339,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=programs.default_jobs(), help="make -j")
     parser.add_argument("--dbg", action="store_true", help="image: fetch the debug package too")
     parser.add_argument("--build", action="store_true", help="small: build it as well")
+    parser.add_argument("--prepare", action="store_true", help="small: prepare it for building modules")
     parser.add_argument("--flavour", default="plain", help="small: name of the output folder")
     parser.add_argument("--cc", default="", help=f"small: CC for make (default: {COMPILER})")
     parser.add_argument("--llvm", default="", metavar="-N", help="small: build with LLVM's tools of this suffix")
