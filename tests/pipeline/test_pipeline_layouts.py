@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from klpkit.build import compile_pairs, open_tree
+from klpkit.build import Pair, compile_pairs, open_tree
+from klpkit.diff import diff_files
 from klpkit.errors import RefusedError
-from klpkit.pipeline.layouts import check_layouts
+from klpkit.livepatch.interfaces import Source
+from klpkit.livepatch.layouts import changed_types
+from klpkit.livepatch.model import Warned
+from klpkit.pipeline.layouts import settle_layouts
 
 HEADER = """\
 #ifndef THING_H
@@ -55,6 +59,15 @@ def tree(tmp_path: Path) -> Path:
 
 def refusal(tree: Path, *edits: tuple[str, str], allow: bool = False) -> str:
     """What is said of a patch with these edits of either file; "" where nothing is."""
+    try:
+        _, warned = settled(tree, *edits, allow=allow)
+    except RefusedError as error:
+        return error.message.removesuffix(" [structure-layout]")
+    return "; ".join(f"{each.slug}: {each.symbol}: {each.evidence}" for each in warned)
+
+
+def settled(tree: Path, *edits: tuple[str, str], allow: bool = False) -> tuple[list[Pair], list[Warned]]:
+    """The pairs that a live patch is made of, and the warnings."""
     lines: list[str] = []
     for name, before in (("fs/thing.h", HEADER), ("fs/a.c", SOURCE)):
         after = before
@@ -66,11 +79,11 @@ def refusal(tree: Path, *edits: tuple[str, str], allow: bool = False) -> str:
     compiled = compile_pairs(open_tree(tree), [fix], work)
     assert compiled.pairs
     assert compiled.overlay is not None
-    try:
-        warned = check_layouts(compiled.overlay, compiled.pairs, allow=allow)
-    except RefusedError as error:
-        return error.message.removesuffix(" [structure-layout]")
-    return "; ".join(f"{each.slug}: {each.symbol}: {each.evidence}" for each in warned)
+    return settle_layouts(compiled.overlay, compiled.pairs, allow=allow)
+
+
+def changed_functions(pair: Pair) -> list[str]:
+    return sorted(function.name for function in diff_files(pair.original, pair.patched).functions)
 
 
 def test_a_patch_of_bodies_alone_costs_nothing(tree: Path) -> None:
@@ -81,8 +94,10 @@ def test_a_patch_of_bodies_alone_costs_nothing(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "type_name", "function"),
     [
-        (("int a;", "int a; int added;\tlong more;"), "thing", "uses"),
-        (("char c;", "char c; long added;"), "small", "uses"),
+        (("int a;", "long a[2];"), "thing", "uses"),
+        (("char c;", "long c;"), "small", "uses"),
+        (("int a;", "int a, more, most;"), "thing", "uses"),
+        (("int a;", "union { long w[2]; struct { int a; }; };"), "thing", "uses"),
         (("#define ROOM 4", "#define ROOM 5"), "thing", "uses"),
         (("struct other { int x; int y; }", "struct other { int y; int x; }"), "other", "beside"),
         (("int p; int q;", "int q; int p;"), "named", "by_name"),
@@ -93,6 +108,47 @@ def test_code_that_depends_on_a_changed_structure_is_refused(
 ) -> None:
     said = refusal(tree, change, PLAIN)
     assert said.startswith(f"{type_name} changes: {function} depends")
+
+
+@pytest.mark.parametrize(
+    ("change", "type_name"),
+    [
+        (("int a;", "int a; int added;\tlong more;"), "thing"),
+        (("char c;", "struct { long added; } in; char c;"), "small"),
+        (("int x; int y;", "int z; int x; int y;"), "other"),
+        (("int p; int q;", "int o; int p; int q;"), "named"),
+    ],
+)
+def test_a_structure_whose_new_members_no_patched_code_uses_keeps_its_layout(
+    tree: Path, change: tuple[str, str], type_name: str
+) -> None:
+    pairs, warned = settled(tree, change, PLAIN)
+    assert [(each.slug, each.symbol) for each in warned] == [("structure-kept", type_name)]
+    assert [changed_functions(pair) for pair in pairs] == [["plain"]]
+
+
+def test_a_patch_of_new_members_alone_leaves_nothing_to_replace(tree: Path) -> None:
+    pairs, warned = settled(tree, ("int a;", "int a; long added;"))
+    assert pairs == []
+    assert [each.slug for each in warned] == ["structure-kept"]
+
+
+def test_a_kept_layout_does_not_hide_a_second_structure_that_changes(tree: Path) -> None:
+    grown, turned = ("int a;", "int a; long added;"), ("int x; int y;", "int y; int x;")
+    assert refusal(tree, grown, turned, PLAIN).startswith("other, thing changes: ")
+
+
+def test_with_allow_the_new_layout_is_taken_though_the_old_one_would_do(tree: Path) -> None:
+    pairs, warned = settled(tree, ("int a;", "int a; long added;"), PLAIN, allow=True)
+    assert [each.slug for each in warned] == ["structure-layout"]
+    assert [changed_functions(pair) for pair in pairs] == [["plain", "uses"]]
+
+
+def test_a_structure_of_user_space_is_not_kept() -> None:
+    before, after = "struct s { int a; };\n", "struct s { int a; int b; };\n"
+    places = [f"include/{folder}linux/s.h" for folder in ("", "uapi/")]
+    types = [changed_types([Source(place, before, after)]) for place in places]
+    assert [[each.only_adds for each in found] for found in types] == [[True], [False]]
 
 
 def test_a_new_member_that_new_code_uses_is_refused(tree: Path) -> None:

@@ -25,13 +25,15 @@ _LENGTH = re.compile(r"#\s*define\s+\w+\s+\S")
 class ChangedType:
     """A structure or union that differs in the file `path`; `at` are the lines of its definitions, old and new.
 
-    A constant that its definition uses, and that differs, is reverted along with it (`constants`).
+    A constant that its definition uses, and that differs, is reverted along with it (`constants`).  `only_adds`:
+    the new definitions are the old ones with further members, and no layout that user space knows.
     """
 
     name: str
     path: str
     at: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
     is_union: bool = False
+    only_adds: bool = False
 
 
 def changed_types(sources: Iterable[Source]) -> list[ChangedType]:
@@ -78,7 +80,35 @@ def _changed(
         pairs = tuple(((a.first, a.last), (b.first, b.last)) for a, b in zip(old[name], new[name], strict=False))
         complete = len(old[name]) == len(new[name])
         places = pairs + tuple(lengths[each] for each in sorted(mentioned & lengths.keys()))
-        yield ChangedType(name, path, places if complete else (), _is_union(new[name]))
+        adds = "uapi" not in path.split("/") and not mentioned
+        adds = adds and all(_only_adds(a.tokens, b.tokens) for a, b in zip(old[name], new[name], strict=False))
+        yield ChangedType(name, path, places if complete else (), _is_union(new[name]), adds)
+
+
+def _only_adds(old: Sequence[str], new: Sequence[str]) -> bool:
+    """Whether `new` is `old` with further whole members, inner structures complete and around none of the old."""
+    left = _members(old)[::-1]
+    depth = 0
+    for member in _members(new):
+        if left and member == left[-1]:
+            if depth:
+                return False
+            left.pop()
+        else:
+            depth += member.count("{") - member.count("}")
+    return not left and not depth
+
+
+def _members(tokens: Iterable[str]) -> list[tuple[str, ...]]:
+    """The declarations of a definition; an inner structure opens with one and ends with another."""
+    members: list[tuple[str, ...]] = []
+    member: list[str] = []
+    for token in tokens:
+        member.append(token)
+        if token in (";", "{"):
+            members.append(tuple(member))
+            member = []
+    return [*members, tuple(member)]
 
 
 def _by_name(found: Sequence[Definition], kind: str) -> dict[str, list[Definition]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -102,12 +103,15 @@ def build_livepatch(request: Request, *, progress: Progress | None = None, targe
             checked = [found for pair in compiled.pairs for found in _fidelity(pair, target, tree, work)]
             mismatch = _mismatches(checked, request, target, compiled.pairs[0])
         with clock.step("layouts"):
-            from klpkit.pipeline.layouts import check_layouts
+            from klpkit.pipeline.layouts import settle_layouts
 
             assert compiled.overlay is not None
-            told = check_layouts(
+            pairs, told = settle_layouts(
                 compiled.overlay, compiled.pairs, allow=request.allow_layout_change, jobs=request.jobs
             )
+            if not pairs:
+                raise _nothing_changed(compiled)
+            compiled = dataclasses.replace(compiled, pairs=tuple(pairs))
         with clock.step("module"):
             from klpkit.livepatch.making import make_module
 
@@ -204,7 +208,7 @@ def _refuse_others(others: Iterable[Pair]) -> None:
 
 
 def _nothing_changed(compiled: Compiled) -> RefusedError:
-    count = len(compiled.equal)
+    count = len(compiled.equal) + len(compiled.pairs)
     message = f"{count} unit{'s' * (count != 1)} compiled, and no object differs"
     return RefusedError("nothing-changed", message, hint="the patch has no effect in this configuration")
 
