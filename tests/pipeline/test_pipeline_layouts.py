@@ -127,6 +127,22 @@ def test_a_structure_whose_new_members_no_patched_code_uses_keeps_its_layout(
     assert [changed_functions(pair) for pair in pairs] == [["plain"]]
 
 
+@pytest.mark.parametrize("values", ["{ 1, 2 }", "{ 3, .y = 4 }"])
+def test_a_structure_that_is_initialised_by_position_is_not_kept(tree: Path, values: str) -> None:
+    """What the patch means for the new member would go to the one behind it."""
+    change = ("struct other { int x; int y; }", "struct other { int x; int z; int y; }")
+    new = (PLAIN[0], f"int plain(int x) {{ struct other o = {values}; return beside(&o) + x; }}")
+    assert refusal(tree, change, new).startswith("other changes: beside")
+
+
+def test_what_is_added_to_a_union_is_no_addition() -> None:
+    """Its members share a place: what new code reads through one may be what it wrote through another."""
+    outer = "union u { int a; };\n", "union u { int a; long c; };\n"
+    inner = "struct s { union { int a; }; int b; };\n", "struct s { union { int a; long c; }; int b; };\n"
+    found = [each for texts in (outer, inner) for each in changed_types([Source("s.h", *texts)])]
+    assert [(each.name, each.only_adds) for each in found] == [("u", False), ("s", False)]
+
+
 def test_a_patch_of_new_members_alone_leaves_nothing_to_replace(tree: Path) -> None:
     pairs, warned = settled(tree, ("int a;", "int a; long added;"))
     assert pairs == []

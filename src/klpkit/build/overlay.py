@@ -167,17 +167,19 @@ class Overlay:
             for unit in units
         }
 
-    def variant(self, unit: TranslationUnit, name: str, texts: Mapping[str, str]) -> Path | None:
+    def variant(
+        self, unit: TranslationUnit, name: str, texts: Mapping[str, str], extra: Sequence[str] = ()
+    ) -> Path | None:
         """The object of `unit` with the patch, but with other `texts` of changed files; None: it does not compile.
 
-        `name` is a new one for each set of texts.  Whether the compiler got at a changed file by another way was
-        found out before, so that the folders that were made then do for this one too.
+        `name` is a new one for each set of texts, `extra` are flags.  Whether the compiler got at a changed file by
+        another way was found out before, so that the folders that were made then do for this one too.
         """
         if name not in self._texts:
             own = {path: with_line_directives(self._before(path), text, path) for path, text in texts.items()}
             self._texts[name] = {**self._texts["patched"], **own}
         try:
-            return self._replay(unit, name, name, "", self._made).object
+            return self._replay(unit, name, name, "", self._made, extra).object
         except programs.NoSpaceError:
             raise
         except programs.ProgramFailedError:
@@ -231,10 +233,18 @@ class Overlay:
         self.notes.append(f"{self._name(unit)}: compiled without line directives; lines may count as moved")
         return replayed
 
-    def _replay(self, unit: TranslationUnit, side: str, texts: str, suffix: str, folders: set[str]) -> Replayed:
+    def _replay(
+        self,
+        unit: TranslationUnit,
+        side: str,
+        texts: str,
+        suffix: str,
+        folders: set[str],
+        more: Sequence[str] = (),
+    ) -> Replayed:
         mirror = self._mirror(texts, suffix, folders)
         seen = through_mirror(unit, self.patch.source, mirror)
-        extra = (*SECTIONS, *_FAMILY_FLAGS.get(unit.kind, ()), *self._include)
+        extra = (*SECTIONS, *_FAMILY_FLAGS.get(unit.kind, ()), *self._include, *more)
         folder = self._work / "objects" / side
         return replay(seen, workdir=folder, extra=extra, output=self._object_name(unit))
 

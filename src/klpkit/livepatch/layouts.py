@@ -18,6 +18,9 @@ from klpkit.livepatch.interfaces import Source
 
 # Larger than what an alignment could swallow.
 _SHIFT = " char klpkit_shift[512]; "
+# Where a structure opens, and an attribute that forbids initialisers by position (GCC's "Common Type Attributes").
+_STRUCTURE = re.compile(r"\bstruct(?=\s+(?:\w+\s*)?\{)")
+_MARKED = "struct __attribute__((designated_init))"
 _LENGTH = re.compile(r"#\s*define\s+\w+\s+\S")
 
 
@@ -80,20 +83,30 @@ def _changed(
         pairs = tuple(((a.first, a.last), (b.first, b.last)) for a, b in zip(old[name], new[name], strict=False))
         complete = len(old[name]) == len(new[name])
         places = pairs + tuple(lengths[each] for each in sorted(mentioned & lengths.keys()))
-        adds = "uapi" not in path.split("/") and not mentioned
+        adds = "uapi" not in path.split("/") and not mentioned and not _is_union(new[name])
         adds = adds and all(_only_adds(a.tokens, b.tokens) for a, b in zip(old[name], new[name], strict=False))
         yield ChangedType(name, path, places if complete else (), _is_union(new[name]), adds)
 
 
 def _only_adds(old: Sequence[str], new: Sequence[str]) -> bool:
-    """Whether `new` is `old` with further whole members, inner structures complete and around none of the old."""
+    """Whether `new` is `old` with further whole members: none in a union, where each has the place of the others.
+
+    Inner structures that are new must be complete and around none of the old members.
+    """
     left = _members(old)[::-1]
+    around: list[bool] = []  # of each open brace whether it is a union's
     depth = 0
     for member in _members(new):
         if left and member == left[-1]:
             if depth:
                 return False
             left.pop()
+            if "}" in member:
+                around = around[:-1]
+            if "{" in member:
+                around.append("union" in member)
+        elif any(around):
+            return False
         else:
             depth += member.count("{") - member.count("}")
     return not left and not depth
@@ -139,22 +152,28 @@ def _constant_lines(
     }
 
 
-def reverted(sources: Iterable[Source], types: Sequence[ChangedType]) -> dict[str, str] | None:
-    """The files of `types` with their old definitions; None where it can't be told which is which."""
+def reverted(
+    sources: Iterable[Source], types: Sequence[ChangedType], *, marked: bool = False
+) -> dict[str, str] | None:
+    """The files of `types` with their old definitions; None where it can't be told which is which.
+
+    With `marked` GCC tells (`-Wdesignated-init`) where their members are initialised by position.
+    """
     if not all(each.at for each in types):
         return None
     texts = {}
     for source in sources:
         places = {place for each in types if each.path == source.path for place in each.at}
         if places:
-            texts[source.path] = _with_old(source, sorted(places, key=lambda p: p[1], reverse=True))
+            texts[source.path] = _with_old(source, sorted(places, key=lambda p: p[1], reverse=True), marked)
     return texts
 
 
-def _with_old(source: Source, places: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> str:
+def _with_old(source: Source, places: Sequence[tuple[tuple[int, int], tuple[int, int]]], marked: bool) -> str:
     old, new = source.before.split("\n"), source.after.split("\n")
     for (first, last), (start, end) in places:
-        new[start - 1 : end] = old[first - 1 : last]
+        lines = old[first - 1 : last]
+        new[start - 1 : end] = _STRUCTURE.sub(_MARKED, "\n".join(lines)).split("\n") if marked else lines
     return "\n".join(new)
 
 

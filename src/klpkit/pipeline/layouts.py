@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from klpkit.build import Pair
     from klpkit.build.overlay import Overlay
 
+_NAMED = ("-Werror=designated-init",)
 _HINT = (
     "keep the structure as it is and put new members into a shadow variable (klp_shadow_alloc); where every "
     "object of it is made and gone within patched code, --allow-layout-change goes on"
@@ -99,11 +100,14 @@ class _Measure:
     def without_additions(self, pair: Pair) -> Path | None:
         """The patched object whose structures lack new members; None where that could be another meaning.
 
-        The other types that change must be nothing to it.
+        The other types that change must be nothing to it.  An initialiser by position would give its values to
+        other members; only GCC can tell of those.
         """
-        if not self.growing:
+        if not self.growing or pair.unit.kind != "gcc":
             return None
-        kept, everything = self._old(pair, self.growing), self._old(pair, self._types)
+        texts = reverted(self._sources, self.growing, marked=True)
+        kept = self._variant(pair, "kept", self.growing, texts, _NAMED) if texts is not None else None
+        everything = self._old(pair, self._types)
         if kept is None or everything is None:
             return None
         return None if _differing(pair.original, kept) & _differing(everything, kept) else kept
@@ -113,13 +117,18 @@ class _Measure:
         return self._variant(pair, "old", types, old) if old is not None else None
 
     def _variant(
-        self, pair: Pair, sort: str, types: Sequence[ChangedType], texts: Mapping[str, str]
+        self,
+        pair: Pair,
+        sort: str,
+        types: Sequence[ChangedType],
+        texts: Mapping[str, str],
+        extra: Sequence[str] = (),
     ) -> Path | None:
         names = " ".join(sorted(f"{each.path}:{each.name}" for each in types))
         name = f"{sort}-{sha256(names.encode()).hexdigest()[:16]}"
         key = pair.unit.object, name
         if key not in self._made:
-            self._made[key] = self._overlay.variant(pair.unit, name, texts)
+            self._made[key] = self._overlay.variant(pair.unit, name, texts, extra)
         return self._made[key]
 
 
