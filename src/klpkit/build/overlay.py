@@ -172,8 +172,8 @@ class Overlay:
     ) -> Path | None:
         """The object of `unit` with the patch, but with other `texts` of changed files; None: it does not compile.
 
-        `name` is a new one for each set of texts, `extra` are flags.  Whether the compiler got at a changed file by
-        another way was found out before, so that the folders that were made then do for this one too.
+        `name` is a new one for each set of texts, `extra` are flags.  Whether the compiler got at a changed file
+        by another way was found out before, so that the folders that were made then do for this one too.
         """
         if name not in self._texts:
             own = {path: with_line_directives(self._before(path), text, path) for path, text in texts.items()}
