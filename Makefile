@@ -18,7 +18,7 @@ test: setup-test ## every tier of the tests, with every compiler that they know
 	@$(VENV)/pytest -n auto
 
 fast: setup-fast ## the fast tier alone (under 2 minutes)
-	@$(VENV)/pytest -n auto -m 'not kernel and not boot'
+	@$(VENV)/pytest -n auto -m 'not compilers and not kernel and not boot'
 
 lint: setup-fast ## ruff and mypy --strict
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy

@@ -18,6 +18,8 @@ from klpkit.compilers.levels import Level, flags_for
 from klpkit.compilers.probe import identify
 from klpkit.proof import open_unit, prove_variable
 
+pytestmark = pytest.mark.compilers
+
 # What the tests for other compilers share.
 __all__ = ["NOINLINE", "PROGRAMS", "VARIABLES", "Program", "found_in", "unit_of"]
 

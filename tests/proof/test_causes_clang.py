@@ -18,6 +18,8 @@ from klpkit.proof.hiders import hider_of
 from klpkit.proof.hiding import HidingError
 from klpkit.proof.interposing import Interposing
 
+pytestmark = pytest.mark.compilers
+
 COMPILERS = [name for name in ("clang-16", "clang-19") if shutil.which(name)]
 
 # Of the shared programs: the functions that rely on the body (or are its callees that assume arguments).

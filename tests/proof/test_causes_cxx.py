@@ -16,6 +16,8 @@ from klpkit.proof import Answer, open_unit, together
 from klpkit.proof.model import Method
 from klpkit.proof.unit import ProofUnit
 
+pytestmark = pytest.mark.compilers
+
 ALL = ("g++-11", "g++-12", "clang++-16", "clang++-19")
 COMPILERS = [name for name in ALL if shutil.which(name)]
 WITH_CAUSES = {"g++-12", "clang++-19"}

@@ -22,6 +22,8 @@ from klpkit.proof.linkcommand import read_link
 from klpkit.proof.linked import LinkedUnit, open_program
 from klpkit.proof.linkers import _kept, _reassembled
 
+pytestmark = pytest.mark.compilers
+
 FILES = {
     "h.h": "#define NOINLINE __attribute__((noinline))\nint probe(int);\n"
     "static NOINLINE int shared(int x) { return probe(x * 7) + 5; }\n",
