@@ -183,6 +183,23 @@ def test_what_a_header_declares_is_not_repeated(tmp_path: Path) -> None:
     assert "int outside(struct thing *t);" not in made.text
 
 
+def test_a_copy_that_is_used_before_its_definition_is_declared(tmp_path: Path) -> None:
+    """A header declares the original only; a definition that comes first declares itself."""
+    early = "int user(struct thing *t) { return outside(t) + 1; }\n"
+    body = "int outside(struct thing *t) { return t->x; }\n"
+    made = draft(tmp_path, f'#include "h.h"\n{NOINLINE}{early}{body}', "user", "outside")
+    assert "extern typeof(outside) klpp_outside;\n" in made.text
+    assert [symbol.name for symbol in ElfFile.open(made.object).symbols if symbol.name == "outside"] == []
+
+
+def test_a_copy_that_is_defined_first_is_not_declared(tmp_path: Path) -> None:
+    text = (
+        '#include "h.h"\nint outside(struct thing *t) { return t->x; }\n'
+        "int user(struct thing *t) { return outside(t) + 1; }\n"
+    )
+    assert "extern typeof" not in draft(tmp_path, text, "user", "outside").text
+
+
 def test_an_array_s_bound_is_that_of_the_kernel(tmp_path: Path) -> None:
     text = (
         'static const char *names[] = { "a", "b", "c" };\nstatic char grid[][4] = { "x", "y" };\n'

@@ -57,6 +57,7 @@ def test_static_locals_are_declared_outside_under_a_name_of_their_own() -> None:
         "static const char *const x[] = { 0 };",
         "static int __done;",
         "static struct r _rs;",
+        "static struct _ddebug descriptor = { .line = 3 };",
         "static struct lock_class_key busy_key;",
     ],
 )

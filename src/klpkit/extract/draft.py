@@ -80,6 +80,7 @@ class _Writer:
             begin = (*ranks[0][:-1], ranks[0][-1] - 0.5) if ranks else (0.0,)
             pieces.append((begin, AS_DATA))
         pieces += [(after_includes, self._redefined(macro)) for macro in self.plan.header_macros]
+        pieces += [((*after_includes[:-1], 0.25), text) for text in self._declared_early()]
         for kept in self.plan.kept.values():
             where = after_includes if kept.chunk.header else rank(kept.chunk.first)
             pieces.append((where, renamed(self._text(kept), self.names)))
@@ -90,6 +91,18 @@ class _Writer:
         self.draft.text = plain("\n".join(whole)).strip("\n") + "\n"
         self.draft.numbered = numbered("\n".join(whole), self.source.where) + "\n"
         return self.draft
+
+    def _declared_early(self) -> Iterator[str]:
+        """Declarations of copies that are used before they are defined: a header declares the original."""
+        rank = self.source.rank
+        verbatim = [kept for kept in self.plan.kept.values() if kept.verbatim]
+        for kept in verbatim:
+            here = rank(kept.chunk.first)
+            earlier = [one for one in verbatim if one.chunk.header or rank(one.chunk.first) < here]
+            for name, mode in kept.modes.items():
+                used = any(name in item.tokens for one in earlier for item in one.chunk.items)
+                if mode is Mode.PATCHED and used and self.source.header_declares(name):
+                    yield f"extern typeof({name}) {PREFIX}{name};"
 
     def _includes(self, includes: Sequence[Include]) -> Iterator[tuple[int, str]]:
         for include in includes:

@@ -19,6 +19,8 @@ from klpkit.extract.text import joined, renamed
 _OPEN, _CLOSE = "([{", ")]}"
 # What the compiler makes once for each function, and macros once for each use: a copy has its own.
 _UNNAMED = re.compile(r"_rs|__\w+")
+# One place that can be told to print (`include/linux/dynamic_debug.h`), by whatever name a macro calls it.
+_PRINTING_PLACE = "_ddebug"
 # Its address alone counts (`include/linux/lockdep_types.h`): a copy is another class of locks, as it should be.
 _KEY = "lock_class_key"
 
@@ -47,7 +49,7 @@ def static_locals(item: Item, function: str) -> Iterator[StaticLocal]:
         bracket = next((index for index, token in enumerate(head) if token in "[("), len(head))
         named = [index for index in words if index < bracket]
         name = head[named[-1]] if named else ""
-        if _UNNAMED.fullmatch(name) or _KEY in head or (named and _is_constant(head[: named[-1]])):
+        if _made_for_use(head, name) or _KEY in head or (named and _is_constant(head[: named[-1]])):
             continue
         if not name or "(" in head or len(split(declaration, ",")) > 1:
             raise _unclear(function, joined(declaration))
@@ -56,12 +58,16 @@ def static_locals(item: Item, function: str) -> Iterator[StaticLocal]:
         yield StaticLocal(function, name, f"extern {text};")
 
 
+def _made_for_use(head: Sequence[str], name: str) -> bool:
+    return bool(_UNNAMED.fullmatch(name)) or _PRINTING_PLACE in head
+
+
 def starts_anew(item: Item) -> bool:
     """Whether macros in the text of `item` keep state for each of their uses: messages said once, rate limits."""
     for declaration in _declarations(item.tokens):
         head = declaration[: initialiser(declaration)]
         words = [index for index, token in enumerate(head) if re.match(r"[A-Za-z_]\w*$", token)]
-        if words and _UNNAMED.fullmatch(head[words[-1]]) and not _is_constant(head[: words[-1]]):
+        if words and _made_for_use(head, head[words[-1]]) and not _is_constant(head[: words[-1]]):
             return True
     return False
 
