@@ -103,10 +103,12 @@ def test_a_packed_module_is_unpacked(make_module: MakeModule, tmp_path: Path) ->
     assert read_module(packed).content == plain.read_bytes()
 
 
-def test_modules_come_after_what_they_need(make_module: MakeModule) -> None:
+@pytest.mark.parametrize("middle", ["mid_dle", "mid-dle"])
+def test_modules_come_after_what_they_need(make_module: MakeModule, middle: str) -> None:
+    """Kbuild writes files' names with their hyphens."""
     make_module("base")
     make_module("mid_dle", "base", file="mid-dle.ko")
-    top = make_module("top", "mid_dle,base")
+    top = make_module("top", f"{middle},base")
     assert [module.name for module in with_needs([top], top.parent)] == ["base", "mid_dle", "top"]
 
 

@@ -40,7 +40,8 @@ def read_module(path: Path) -> Module:
         info.setdefault(key, value)
     if "name" not in info:
         raise FormatError(path, ".modinfo", "the module has no name", hint="build it with the kernel's Kbuild")
-    needs = tuple(name for name in info.get("depends", "").split(",") if name)
+    # Kbuild writes the names of files there, hyphens and all.
+    needs = tuple(name.replace("-", "_") for name in info.get("depends", "").split(",") if name)
     return Module(info["name"], content, needs, info.get("vermagic", ""), "livepatch" in info)
 
 
