@@ -279,6 +279,20 @@ def test_a_read_of_the_original_is_found_whatever_its_name(tmp_path: Path) -> No
     assert original_reads([f"{tmp_path}/mirror/a/x.h"], changed) == []
 
 
+def test_links_of_a_mirror_are_short_and_lead_to_the_tree(tmp_path: Path) -> None:
+    """A link of 60 bytes and more takes a block of the disk on ext4."""
+    tree = tmp_path / ("a_long_name_" * 6)
+    write_source(tree, "a/b/x.h", "1\n")
+    write_source(tree, "a/b/y.h", "2\n")
+    write_source(tree, "a/z.h", "3\n")
+    mirror = tmp_path / "work" / "patched"
+    make_mirror(tree, mirror, {"a/b/x.h": "9\n"})
+    links = [path for path in mirror.rglob("*") if path.is_symlink()]
+    assert sorted(str(path.relative_to(mirror)) for path in links) == ["a/b/y.h", "a/z.h"]
+    assert all(len(str(path.readlink())) < 60 for path in links)
+    assert [(mirror / name).read_text() for name in ("a/b/x.h", "a/b/y.h", "a/z.h")] == ["9\n", "2\n", "3\n"]
+
+
 def test_a_link_in_the_tree_leads_to_the_patched_file(tmp_path: Path) -> None:
     source = tmp_path / "linux"
     kernel = Kernel(source, source, "")

@@ -4,6 +4,9 @@ GCC knows no overlay of files, and a mount needs rights, so a mirror is a folder
 to every file that differs, links for all else.  A kernel of 86,000 files costs a few thousand links.  `..` after
 a linked folder leads back into the original tree: folders that are left that way can be made real as well, and
 `original_reads` finds what a compiler read past the mirror all the same.
+
+Links lead through one link to the tree beside the mirrors, `ANCHOR`: a target below 60 bytes lies in the link's
+inode on ext4, and a longer one takes a block, of which thousands are slow to give back.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from pathlib import Path
 
 from klpkit.errors import EnvironmentLackError
 
+ANCHOR = ".tree"
+
 
 def make_mirror(source: Path, place: Path, files: Mapping[str, str | None], folders: Iterable[str] = ()) -> None:
     """Make `place` a mirror of `source` in which `files` have these texts; None hides a file.
@@ -23,6 +28,10 @@ def make_mirror(source: Path, place: Path, files: Mapping[str, str | None], fold
     """
     real = _with_parents([*map(_parent, files), *folders])
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        anchor = place.parent / ANCHOR
+        if not anchor.is_symlink():
+            anchor.symlink_to(source.absolute())
         for folder in sorted(real):
             _make_folder(source / folder, place / folder, folder, real, files)
         for name, text in files.items():
@@ -54,19 +63,18 @@ def _make_folder(original: Path, folder: Path, name: str, real: Collection[str],
     if not original.is_dir():
         return  # new in the patch
     prefix = f"{name}/" if name else ""
+    up = "../" * (prefix.count("/") + 1)
     with os.scandir(original) as entries:
         for entry in entries:
             inside = prefix + entry.name
             if inside not in real and inside not in files:
-                (folder / entry.name).symlink_to(_link_text(entry))
+                (folder / entry.name).symlink_to(_own_target(entry) or f"{up}{ANCHOR}/{inside}")
 
 
-def _link_text(entry: os.DirEntry[str]) -> Path:
-    """Where a link for `entry` points: a relative link of the tree stays one, so that it leads to the mirror."""
-    path = Path(entry.path)
-    if entry.is_symlink() and not (own := path.readlink()).is_absolute():
-        return own
-    return path
+def _own_target(entry: os.DirEntry[str]) -> str:
+    """What `entry` points to where it is a relative link of the tree: it stays one, and leads to the mirror."""
+    target = Path(entry.path).readlink() if entry.is_symlink() else None
+    return "" if target is None or target.is_absolute() else str(target)
 
 
 def original_reads(read: Iterable[str], changed: Collection[Path]) -> list[Path]:
