@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from klpkit.build.overlaylines import with_line_directives
@@ -125,6 +125,7 @@ def assembled(blocks: list[str], prefix: str) -> list[str]:
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(BLOCKS, max_size=25), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=4))
+@example(["\n", "mark(NAME, __LINE__);\n"], [(0, 0), (1, 1)])
 def test_every_unchanged_line_at_a_boundary_keeps_its_number(
     tmp_path: Path, blocks: list[str], edits: list[tuple[int, int]]
 ) -> None:

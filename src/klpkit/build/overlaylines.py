@@ -38,7 +38,8 @@ def _old_numbers(original: list[str], patched: list[str]) -> list[int]:
     same = next((i for i, (a, b) in enumerate(zip(original, patched, strict=False)) if a != b), None)
     same = min(len(original), len(patched)) if same is None else same
     numbers = [*range(1, same + 1), *([0] * (len(patched) - same))]
-    matcher = difflib.SequenceMatcher(None, original[same:], patched[same:])
+    # An empty line must not be what the sides are matched by.
+    matcher = difflib.SequenceMatcher(lambda text: not text.strip(), original[same:], patched[same:])
     for old, new, size in matcher.get_matching_blocks():
         numbers[same + new : same + new + size] = range(same + old + 1, same + old + size + 1)
     return numbers
