@@ -293,6 +293,16 @@ def test_links_of_a_mirror_are_short_and_lead_to_the_tree(tmp_path: Path) -> Non
     assert [(mirror / name).read_text() for name in ("a/b/x.h", "a/b/y.h", "a/z.h")] == ["9\n", "2\n", "3\n"]
 
 
+def test_mirrors_of_two_trees_are_not_put_side_by_side(tmp_path: Path) -> None:
+    """They share the link that all others go through."""
+    for tree in ("one", "two"):
+        write_source(tmp_path, f"{tree}/x.h", f"{tree}\n")
+    make_mirror(tmp_path / "one", tmp_path / "work" / "first", {})
+    make_mirror(tmp_path / "one", tmp_path / "work" / "again", {})
+    with pytest.raises(ValueError, match="another tree"):
+        make_mirror(tmp_path / "two", tmp_path / "work" / "second", {})
+
+
 def test_a_link_in_the_tree_leads_to_the_patched_file(tmp_path: Path) -> None:
     source = tmp_path / "linux"
     kernel = Kernel(source, source, "")

@@ -29,9 +29,7 @@ def make_mirror(source: Path, place: Path, files: Mapping[str, str | None], fold
     real = _with_parents([*map(_parent, files), *folders])
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        anchor = place.parent / ANCHOR
-        if not anchor.is_symlink():
-            anchor.symlink_to(source.absolute())
+        _anchor(place.parent / ANCHOR, source.absolute())
         for folder in sorted(real):
             _make_folder(source / folder, place / folder, folder, real, files)
         for name, text in files.items():
@@ -41,6 +39,14 @@ def make_mirror(source: Path, place: Path, files: Mapping[str, str | None], fold
         raise EnvironmentLackError(
             f"can't write {place}: {error.strerror}", hint="free some space or set TMPDIR to another place"
         ) from error
+
+
+def _anchor(link: Path, source: Path) -> None:
+    """Make `link` lead to `source`; mirrors of another tree beside this one would read the wrong files."""
+    if not link.is_symlink():
+        link.symlink_to(source)
+    elif link.readlink() != source:
+        raise ValueError(f"{link.parent} has mirrors of {link.readlink()}, and {source} is another tree")
 
 
 def _with_parents(folders: Iterable[str]) -> set[str]:
