@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from klpkit.build import Pair, compile_pairs, open_tree
-from klpkit.diff import diff_files
+from klpkit.diff import Verdict, diff_files
 from klpkit.errors import RefusedError
 from klpkit.livepatch.interfaces import Source
 from klpkit.livepatch.layouts import changed_types
@@ -147,6 +147,15 @@ def test_a_patch_of_new_members_alone_leaves_nothing_to_replace(tree: Path) -> N
     pairs, warned = settled(tree, ("int a;", "int a; long added;"))
     assert pairs == []
     assert [each.slug for each in warned] == ["structure-kept"]
+
+
+def test_what_differs_beside_functions_stays_when_a_layout_is_kept(tree: Path) -> None:
+    """An entry of a list that is read at boot is no function, and must not go with those that did not change."""
+    entry = 'static const int entry __attribute__((section("__param"), used)) = '
+    setup = (PLAIN[0], f"{PLAIN[0]}\n{entry}2;")
+    pairs, warned = settled(tree, ("int a;", "int a; long added;"), setup)
+    assert [each.slug for each in warned] == ["structure-kept"]
+    assert [diff_files(pair.original, pair.patched).verdict is Verdict.NO_CHANGE for pair in pairs] == [False]
 
 
 def test_a_kept_layout_does_not_hide_a_second_structure_that_changes(tree: Path) -> None:

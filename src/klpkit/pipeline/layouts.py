@@ -51,7 +51,7 @@ def settle_layouts(
             continue
         kept = None if allow else measure.without_additions(pair)
         if kept is not None:
-            if _differing(pair.original, kept):
+            if _changes(pair.original, kept):
                 settled.append(replace(pair, patched=kept))
             evidence = f"{functions[0]} and the patch's other code take it as the running kernel has it"
             warned.append(Warned("structure-kept", _names(measure.growing), evidence))
@@ -130,6 +130,13 @@ class _Measure:
         if key not in self._made:
             self._made[key] = self._overlay.variant(pair.unit, name, texts, extra)
         return self._made[key]
+
+
+def _changes(original: Path, patched: Path) -> bool:
+    """Whether anything differs, an obstacle without a changed function included: a live patch has to answer it."""
+    from klpkit.diff import Verdict, diff_files
+
+    return diff_files(original, patched).verdict is not Verdict.NO_CHANGE
 
 
 def _differing(original: Path, patched: Path) -> set[str]:
