@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from klpkit.build import open_tree
+from klpkit.build.concerned import concerned_units
 from klpkit.errors import EnvironmentLackError, UserError
 from klpkit.impact import sources, treesource
-from klpkit.impact.concerned import concerned_units
 from klpkit.impact.evidence import EveryAnswer
 from klpkit.impact.patched import patched_functions
 from klpkit.impact.result import How

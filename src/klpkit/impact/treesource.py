@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
+from klpkit.build.concerned import concerned_by
 from klpkit.build.replays import Replayed, replay
 from klpkit.build.tree import BuildTree
 from klpkit.compilers.flagstate import flag_state, passes_on
 from klpkit.compilers.probe import identify
 from klpkit.errors import EnvironmentLackError, UserError
-from klpkit.impact.concerned import concerned_units
 from klpkit.impact.evidence import Evidence
 from klpkit.impact.units import (
     BUILD_DUMPS,
@@ -57,15 +57,11 @@ def from_build(
     Clone and IPA-CP dumps that lie in the tree are read; a unit that lacks one of them is replayed with its
     compiler's records on, in a folder that lives as long as the block.  Without `debug` GCC makes no debug
     information then: nothing is asked of it (which functions are not called as declared, only Clang's tells), and
-    it takes a quarter of the time.  Errors are those of `concerned_units` and of a replay.
+    it takes a quarter of the time.  Errors are those of `concerned_by` and of a replay.
     """
-    said = list(warnings)
-    units: dict[Path, TranslationUnit] = {}
-    for spec in specs:
-        found = concerned_units(tree, spec)
-        units.update((unit.object, unit) for unit in found.units)
-        said += [text for text in found.warnings if text not in said]
-    with units_evidence(tree, list(units.values()), said, jobs=jobs, debug=debug, progress=progress) as evidence:
+    found = concerned_by(tree, specs)
+    said = dict.fromkeys([*warnings, *found.warnings])
+    with units_evidence(tree, found.units, said, jobs=jobs, debug=debug, progress=progress) as evidence:
         yield evidence
 
 

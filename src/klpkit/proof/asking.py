@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
+from klpkit.build.concerned import concerned_units
 from klpkit.build.tree import BuildTree
 from klpkit.errors import UserError
-from klpkit.impact.concerned import concerned_units
 from klpkit.proof.answer import together
 from klpkit.proof.cxxnames import identifier
 from klpkit.proof.linkcommand import read_link

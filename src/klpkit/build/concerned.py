@@ -27,7 +27,7 @@ SUGGESTIONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Concerned:
-    """The units to ask about one function; `warnings` say what can't be known of the tree."""
+    """The units to ask about one function or several; `warnings` say what can't be known of the tree."""
 
     units: tuple[TranslationUnit, ...]
     warnings: tuple[str, ...] = ()
@@ -48,6 +48,17 @@ def concerned_units(tree: BuildTree, spec: str) -> Concerned:
     if units:
         return Concerned(tuple(units), tuple(_unread(tree)))
     return _from_sources(tree, name)
+
+
+def concerned_by(tree: BuildTree, specs: Iterable[str]) -> Concerned:
+    """The units that any of `specs` concerns, as `concerned_units` finds them for one."""
+    units: dict[Path, TranslationUnit] = {}
+    said: dict[str, None] = {}
+    for spec in specs:
+        found = concerned_units(tree, spec)
+        units.update((unit.object, unit) for unit in found.units)
+        said.update(dict.fromkeys(found.warnings))
+    return Concerned(tuple(units.values()), tuple(said))
 
 
 def _check_tree(tree: BuildTree) -> None:
