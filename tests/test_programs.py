@@ -15,7 +15,7 @@ import pytest
 
 from klpkit import programs
 from klpkit.errors import EnvironmentLackError, UserError
-from klpkit.programs import NoSpaceError, ProgramFailedError, parallel, run
+from klpkit.programs import NoSpaceError, ProgramFailedError, background, parallel, run
 
 
 def runs(pid: int) -> bool:
@@ -85,6 +85,23 @@ def test_a_child_left_behind_does_not_outlive_the_call(tmp_path: Path) -> None:
     run(("sh", "-c", f"sleep 1000 >/dev/null 2>&1 </dev/null & echo $! >{tmp_path}/pid"))
     (pid,) = read_pids(tmp_path / "pid")
     wait_for(lambda: not runs(pid))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_leaving_the_block_ends_what_runs_beside_it(tmp_path: Path, fails: bool) -> None:
+    shell = f"sleep 1000 & echo $! >{tmp_path}/pid; wait"
+    try:
+        with background() as pool:
+            left = pool.submit(run, ("sh", "-c", shell))
+            wait_for((tmp_path / "pid").exists)
+            if fails:
+                raise LookupError
+    except LookupError:
+        assert fails
+    (pid,) = read_pids(tmp_path / "pid")
+    wait_for(lambda: not runs(pid))
+    assert isinstance(left.exception(), ProgramFailedError)
+    assert run(("true",)).status == 0
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

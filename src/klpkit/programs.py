@@ -16,7 +16,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,6 +219,22 @@ def parallel(
                 raise cause from None
             raise
     return [results[i] for i in range(len(todo))]
+
+
+@contextmanager
+def background() -> Iterator[Executor]:
+    """Threads for work beside the block; leaving it ends every program that is still running, and waits for them.
+
+    Not for use inside of `parallel` or of another such block, whose programs it would end too.
+    """
+    with ThreadPoolExecutor() as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop_all()
+            pool.shutdown(wait=True)
+            _stopping.clear()
 
 
 def _first_cause(futures: Iterable[Future[_Result]]) -> BaseException | None:
