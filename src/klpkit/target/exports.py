@@ -46,23 +46,23 @@ class Symvers(Mapping[str, Export]):
     """The lines of a `Module.symvers` by their symbols: a kernel exports 20,000 and a patch asks for ten."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        self._fields = {fields[1]: fields for fields in (line.split("\t") for line in lines)}
+        self._lines = {line.split("\t", 2)[1]: line for line in lines}
 
     def __getitem__(self, name: str) -> Export:
-        fields = self._fields[name]
+        fields = self._lines[name].split("\t")
         crc, _, module, kind = int(fields[0], 16), *fields[1:4]
         namespace = fields[4] if len(fields) > 4 else ""
         # Without MODVERSIONS every checksum is 0, and 0 is what the kernel takes for none.
         return Export(name, crc or None, namespace, kind.endswith("_GPL"), module)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
+        return iter(self._lines)
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self._lines)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._fields
+        return name in self._lines
 
 
 class ExportingModules(Mapping[str, str]):

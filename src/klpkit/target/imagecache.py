@@ -1,7 +1,8 @@
 """Unpacked images in the user's cache, by the content of the image: unpacking and decoding happen once a kernel.
 
 Two files a kernel: the vmlinux, which is then mapped instead of read, and its symbols: their number (8 bytes), the
-addresses (8 bytes each), and letters with names, each ended by NUL.  A few kernels are kept, the latest used.
+addresses (8 bytes each), a letter of kind for each, and the names with NUL between them.  A few kernels are kept,
+the latest used.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from klpkit.elf import ElfFile
 from klpkit.errors import FormatError
 from klpkit.target.bzimage import read_bytes, unpack_image
 from klpkit.target.columns import SymbolColumns
-from klpkit.target.kallsyms import Kallsyms, read_kallsyms
+from klpkit.target.kallsyms import read_kallsyms
 
 # Raised when what is stored changes; part of every name.
-_VERSION = 1
+_VERSION = 2
 KEPT_KERNELS = 4
 
 
@@ -55,8 +56,7 @@ def own_kallsyms(elf: ElfFile, path: Path) -> SymbolColumns:
 
 
 def _encoded(columns: SymbolColumns) -> bytes:
-    rows = (kind + name for kind, name in zip(columns.kinds, columns.names, strict=True))
-    text = "\0".join(rows).encode("utf-8", "surrogateescape")
+    text = (columns.kinds + "\0".join(columns.names)).encode("utf-8", "surrogateescape")
     return len(columns).to_bytes(8, "little") + columns.addresses.astype("<u8").tobytes() + text
 
 
@@ -68,12 +68,11 @@ def _stored(path: Path) -> SymbolColumns | None:
         return None
     count = int.from_bytes(data[:8], "little")
     end = 8 + 8 * count
-    words = data[end:].decode("utf-8", "surrogateescape").split("\0")
-    if len(data) < end or len(words) != count:
+    text = data[end:].decode("utf-8", "surrogateescape")
+    kinds, names = text[:count], text[count:].split("\0")
+    if len(data) < end or len(kinds) != count or len(names) != count:
         return None
-    addresses = np.frombuffer(data, "<u8", count, 8).astype(np.uint64)
-    table = Kallsyms(addresses, "".join([word[0] for word in words]), [word[1:] for word in words])
-    return SymbolColumns(table.addresses, table.kinds, table.names)
+    return SymbolColumns(np.frombuffer(data, "<u8", count, 8).astype(np.uint64), kinds, names)
 
 
 def _prune(folder: Path) -> None:
