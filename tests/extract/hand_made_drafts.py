@@ -11,6 +11,7 @@ from kernels import StockKernel
 from klpkit.boot import Guest, Outcome, run_guest
 from klpkit.boot.qemu import Resources
 from klpkit.build import open_tree
+from klpkit.extract.ahead import begun
 from klpkit.extract.checking import Sameness
 from klpkit.extract.package import write_package
 from klpkit.extract.request import Extraction, extract
@@ -39,7 +40,8 @@ class HandMade:
         """The package for `functions`, whose drafts must be the kernel's own code as long as nobody edits them."""
         kernel = self.kernel
         tree = open_tree(kernel.build, source=kernel.source)
-        found = extract(tree, functions, self.target(), self.folder / "work", progress=lambda *_: None)
+        with begun(tree, functions, self.folder / "work", progress=lambda *_: None) as early:
+            found = extract(early, self.target())
         write_package(found.drafts, self.package, "by_hand", release=kernel.release, source=kernel.source)
         differ = [each for row in found.checked for each in row if each.sameness is Sameness.DIFFERS]
         assert [each.sentence for each in differ if not each.reasons] == []

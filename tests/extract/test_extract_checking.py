@@ -14,6 +14,7 @@ from klpkit.build.replays import replay
 from klpkit.elf import ElfFile
 from klpkit.extract.checking import Checked, Checker, Sameness, alone
 from klpkit.extract.making import UnitReader
+from klpkit.extract.unitsource import UnitSource
 from klpkit.target.module import Module
 
 SOURCE = """\
@@ -94,7 +95,7 @@ class Toy:
         if change[0]:
             assert change[0] in SOURCE
             self.unit.source.write_text(SOURCE.replace(*change))
-        reader = UnitReader(self.unit, self.original, Everything(), home="toy")
+        reader = UnitReader(UnitSource(self.unit), self.original, Everything(), home="toy")
         work = self.folder / "work"
         work.mkdir()
         draft = reader.draft(functions, work)

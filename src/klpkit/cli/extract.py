@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from klpkit.build.tree import BuildTree
     from klpkit.extract.request import Extraction
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -54,29 +57,28 @@ def command(**options: Any) -> None:
       klpkit extract --patch fix.patch --build ~/linux --vmlinux ~/linux/vmlinux -o fix
     """
     from klpkit.build import open_tree
-    from klpkit.extract.package import write_package
-    from klpkit.extract.request import extract
-    from klpkit.impact.patched import patched_functions
+    from klpkit.extract import begun
     from klpkit.report.terminal import counter
-    from klpkit.target import open_target
 
     tree = open_tree(options["build"] or Path(), source=options["source"])
-    files = {key: options[key] for key in ("image", "vmlinux", "system_map", "modules", "symvers")}
-    target = open_target(**files)
-    touched = patched_functions(options["patches"], tree)
-    specs = [*options["functions"], *touched.specs]
+    specs = [*options["functions"], *_touched(options["patches"], tree)]
     if not specs:
         raise click.UsageError("name a function, or a patch with --patch")
-    with tempfile.TemporaryDirectory(prefix="klpkit-extract-") as work, counter("compiling") as progress:
-        found = extract(
-            tree,
-            specs,
-            target,
-            Path(work),
-            closed=not options["only"],
-            thorough=options["thorough"],
-            progress=progress,
+    with (
+        tempfile.TemporaryDirectory(prefix="klpkit-extract-") as work,
+        counter("compiling") as progress,
+        begun(tree, specs, Path(work), progress=progress) as early,
+    ):
+        from klpkit.target import open_target
+
+        target = open_target(
+            **{key: options[key] for key in ("image", "vmlinux", "system_map", "modules", "symvers")}
         )
+        early.expect(target)
+        # Loaded while compilers run: it takes nearly as long as compiling a small unit.
+        from klpkit.extract import extract, write_package
+
+        found = extract(early, target, closed=not options["only"], thorough=options["thorough"])
         written = write_package(
             found.drafts,
             options["output"],
@@ -86,6 +88,14 @@ def command(**options: Any) -> None:
             force=options["force"],
         )
     _print(found, written, as_json=options["as_json"])
+
+
+def _touched(patches: Sequence[Path], tree: BuildTree) -> Sequence[str]:
+    if not patches:
+        return ()
+    from klpkit.impact.patched import patched_functions
+
+    return patched_functions(patches, tree).specs
 
 
 def _print(found: Extraction, written: list[Path], *, as_json: bool) -> None:

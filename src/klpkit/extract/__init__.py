@@ -9,14 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from klpkit.records import _numpy  # noqa: F401 - numpy's first loading decides what it costs
-
 if TYPE_CHECKING:
-    from klpkit.extract.preprocessed import Preprocessed, preprocess
+    from klpkit.extract.ahead import Begun, begun
+    from klpkit.extract.package import write_package
+    from klpkit.extract.request import Extraction, extract
 
-__all__ = ["Preprocessed", "preprocess"]
+__all__ = ["Begun", "Extraction", "begun", "extract", "write_package"]
 
-_HOMES = {"Preprocessed": "preprocessed", "preprocess": "preprocessed"}
+_HOMES = {
+    "Begun": "ahead",
+    "Extraction": "request",
+    "begun": "ahead",
+    "extract": "request",
+    "write_package": "package",
+}
 
 
 def __getattr__(name: str) -> Any:

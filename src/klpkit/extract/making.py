@@ -6,9 +6,9 @@ undefined is accounted for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
@@ -17,19 +17,15 @@ from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
 from klpkit.errors import RefusedError, UserError
 from klpkit.extract.chunks import Source
-from klpkit.extract.closure import Mode, Plan, plan
-from klpkit.extract.draft import Draft, write_draft
-from klpkit.extract.includes import needed_includes
-from klpkit.extract.items import Item
+from klpkit.extract.closure import Mode, Plan
+from klpkit.extract.composing import Composition, compose
+from klpkit.extract.draft import Draft
 from klpkit.extract.modulekeys import AS_DATA
-from klpkit.extract.preprocessed import Include, preprocess
 from klpkit.extract.references import Kernel, Reference, annotation_lines, references
 from klpkit.extract.running import CompiledOriginal
+from klpkit.extract.unitsource import APART, NO_DEBUG, UnitSource
 from klpkit.programs import NoSpaceError, ProgramFailedError
 
-# The draft's functions have no prototypes in any header, and keep names for a person, not for users.
-QUIET = ("-Wno-missing-prototypes", "-Wno-missing-declarations", "-Wno-unused-function", "-Wno-unused-variable")
-# For the comparison with the kernel's code: whatever is referred to has a place of its own.
 # So that no function's code depends on what another one's body says.
 GCC_ALONE = (
     *("-fno-ipa-cp", "-fno-ipa-bit-cp", "-fno-ipa-vrp", "-fno-ipa-sra", "-fno-ipa-modref", "-fno-ipa-pure-const"),
@@ -37,9 +33,6 @@ GCC_ALONE = (
     *("-fno-inline-functions-called-once", "-fno-reorder-functions"),
 )
 _MODULE_NAME = "KBUILD_MODNAME"
-APART = ("-ffunction-sections", "-fdata-sections")
-# No code depends on debug information (GCC's and Clang's manuals, -g), and making it takes a quarter of the time.
-NO_DEBUG = "-g0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +70,15 @@ def draft_unit(
     uncallable: Collection[str] = (),
 ) -> UnitDraft:
     """Extract `functions` of `unit` as `UnitReader` does, for callers that want one draft of it."""
-    return UnitReader(unit, original, kernel, home=home, uncallable=uncallable).draft(functions, work)
+    return UnitReader(UnitSource(unit), original, kernel, home=home, uncallable=uncallable).draft(functions, work)
 
 
 class UnitReader:
-    """A unit that any number of drafts are made of; preprocessed and read once."""
+    """A unit that any number of drafts are made of."""
 
     def __init__(
         self,
-        unit: TranslationUnit,
+        source: UnitSource,
         original: Path,
         kernel: Kernel,
         *,
@@ -96,14 +89,13 @@ class UnitReader:
 
         `uncallable` are functions of the unit that new code must not call under their plain names.
         """
-        self.unit, self.kernel, self.home = unit, kernel, home
+        self._read, self.unit, self.kernel, self.home = source, source.unit, kernel, home
         self._running = CompiledOriginal(original, uncallable)
-        self._found = preprocess(unit)
 
-    @cached_property
+    @property
     def source(self) -> Source:
         """The unit's source, cut into chunks."""
-        return Source(self._found, lambda file: (self.unit.directory / file).read_text(errors="surrogateescape"))
+        return self._read.source
 
     def is_alias(self, name: str, others: Collection[str]) -> bool:
         """Whether the source does not define `name`, and it is the code of another one of `others`."""
@@ -121,9 +113,9 @@ class UnitReader:
         try:
             return self._draft(functions, work, keys_as_data=False)
         except (ProgramFailedError, UserError) as error:
-            if isinstance(error, NoSpaceError) or not self._found.templates:
+            if isinstance(error, NoSpaceError) or not self._read.found.templates:
                 raise
-            headers = ", ".join(Path(file).name for file in self._found.templates)
+            headers = ", ".join(Path(file).name for file in self._read.found.templates)
             raise RefusedError(
                 "template-header",
                 f"{self.unit.source.name} includes {headers} several times, for other macros each time, and "
@@ -141,11 +133,9 @@ class UnitReader:
                 raise error from None  # no headers of a kernel's
 
     def _draft(self, functions: Sequence[str], work: Path, *, keys_as_data: bool) -> UnitDraft:
-        source, found = self.source.copy(), self._found
-        closed = plan(source, functions, self._running)
-        few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
-        write = partial(write_draft, source, closed, statics=self._running, keys_as_data=keys_as_data)
-        draft, compiled, all_includes = self._compiled(write, (few, found.includes), work)
+        made = compose(self._read, functions, self._running, keys_as_data=keys_as_data)
+        closed = made.plan
+        draft, compiled, all_includes = self._compiled(made, work)
         elf = ElfFile.open(compiled)
         self._check_visible(draft, elf)
         undefined = references(elf, self.kernel, draft.symbols)
@@ -182,8 +172,8 @@ class UnitReader:
     def alone(self, draft: UnitDraft) -> Path:
         """The object of `draft` with each function compiled as if there were no other, beside its other object."""
         work, name = draft.object.parent, f"{draft.object.stem}-alone.o"
-        flags = (*_flags(self.unit), *self._alone_flags)
-        return replay(self.unit, workdir=work, source=_text_file(self.unit, work), extra=flags, output=name).object
+        text, flags = self._read.text_file(work), (*self._read.draft_flags, *self._alone_flags)
+        return replay(self.unit, workdir=work, source=text, extra=flags, output=name).object
 
     def original_alone(self, work: Path, *, keys_as_data: bool) -> Path:
         """The unit itself compiled so, in `work`, and with static keys as in a draft."""
@@ -199,34 +189,14 @@ class UnitReader:
     def _alone_flags(self) -> tuple[str, ...]:
         return ("-fno-inline", *(GCC_ALONE if self.unit.kind == "gcc" else ()))
 
-    def _compiled(
-        self, write: Callable[[Sequence[Include]], Draft], choices: Sequence[Sequence[Include]], work: Path
-    ) -> tuple[Draft, Path, bool]:
-        """The first draft that compiles, with its object, and whether it is the last of `choices`."""
-        few, every = choices
-        for includes in (few, every):
-            draft = write(includes)
-            try:
-                return draft, _compile(self.unit, draft, work), includes is every
-            except ProgramFailedError:
-                if includes is every:
-                    raise
-        raise AssertionError("the last choice returns or raises")
-
-
-def _compile(unit: TranslationUnit, draft: Draft, work: Path) -> Path:
-    """The draft as the unit's own command compiles it."""
-    path = _text_file(unit, work)
-    path.write_text(draft.numbered, errors="surrogateescape")
-    return replay(unit, workdir=work, source=path, extra=_flags(unit), output=f"{unit.source.stem}.o").object
-
-
-def _text_file(unit: TranslationUnit, work: Path) -> Path:
-    return work / f"{unit.source.stem}.c"
-
-
-def _flags(unit: TranslationUnit) -> tuple[str, ...]:
-    return ("-iquote", str(unit.source.parent), *QUIET, *APART, NO_DEBUG)
+    def _compiled(self, made: Composition, work: Path) -> tuple[Draft, Path, bool]:
+        """The first draft that compiles, with its object, and whether it needed every include."""
+        draft = made.draft(made.few)
+        try:
+            return draft, self._read.compiled(draft.numbered, work), False
+        except ProgramFailedError:
+            draft = made.draft(made.every)
+            return draft, self._read.compiled(draft.numbered, work), True
 
 
 def _annotated(draft: Draft, found: Sequence[Reference], home: str) -> str:
@@ -235,15 +205,6 @@ def _annotated(draft: Draft, found: Sequence[Reference], home: str) -> str:
     if not lines:
         return draft.text
     return "\n".join([draft.text.rstrip("\n"), "", "#include <klpkit.h>", *lines, ""])
-
-
-def _items(closed: Plan) -> Iterator[Item]:
-    for kept in closed.kept.values():
-        yield from kept.chunk.items
-
-
-def _tags(closed: Plan) -> set[str]:
-    return set().union(*(item.tags for item in _items(closed)))
 
 
 def _copied(closed: Plan) -> Iterator[str]:

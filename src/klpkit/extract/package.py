@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from klpkit.errors import UserError
-from klpkit.extract.making import QUIET, UnitDraft
+from klpkit.extract.making import UnitDraft
+from klpkit.extract.unitsource import QUIET
 from klpkit.livepatch import INCLUDE, PatchedFunction, PatchedObject
 from klpkit.livepatch.glue import Glue, glue_source
 from klpkit.target import VMLINUX

@@ -10,24 +10,20 @@ import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from klpkit.build.command import TranslationUnit
 from klpkit.build.replays import replay
 from klpkit.errors import FormatError
 
-_LINE = re.compile(
-    r"""^\#(?:\ (?P<line>\d+)\ "(?P<file>(?:[^"\\\n]|\\.)*)"(?P<flags>(?:\ \d)*)$
-      |\s*(?P<what>define|undef)\ (?P<name>[A-Za-z_$][\w$]*).*$)""",
-    re.VERBOSE | re.MULTILINE,
-)
-_DIRECTIVE = re.compile(r"^#.*$", re.MULTILINE)
+_MARKER = re.compile(r"""# (?P<line>\d+) "(?P<file>(?:[^"\\]|\\.)*)"(?P<flags>(?: \d)*)$""")
 # Where Kbuild and command lines define the options of a configuration.
 _CONFIGURATION = re.compile(r"(?:^|/)include/generated/autoconf\.h$|<command-line>$")
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
+_BETWEEN_WORDS = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) in "_$")}
 
 
-@dataclass(frozen=True, slots=True)
-class Macro:
+class Macro(NamedTuple):
     """One definition of a macro, with the file and line where it stands."""
 
     name: str
@@ -53,7 +49,7 @@ class Include:
 
 @dataclass(slots=True)
 class Preprocessed:
-    """What `preprocess` found.
+    """What `read_preprocessed` found.
 
     `macros` has all definitions of a name in their order, the command line's too; `undefined` are the names that
     lose theirs somewhere.  `local` are the source and the `.c` files that it includes, in the order in which what
@@ -61,9 +57,9 @@ class Preprocessed:
     """
 
     source: str
-    text: str = field(default="", repr=False)
+    lines: list[str] = field(default_factory=list, repr=False)
     pieces: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
-    """Of each file, as far as something is left of it: its first line, and where `text` has it (begin, end)."""
+    """Of each file, as far as something is left of it: its first line, and where `lines` has it (begin, end)."""
     local: list[str] = field(default_factory=list)
     macros: dict[str, list[Macro]] = field(default_factory=dict)
     undefined: set[str] = field(default_factory=set)
@@ -77,19 +73,19 @@ class Preprocessed:
         return [
             (number, line)
             for first, begin, end in self.pieces.get(file, ())
-            for number, line in enumerate(self.text[begin:end].split("\n"), first)
+            for number, line in enumerate(self.lines[begin:end], first)
             if line and line[0] != "#" and not line.isspace()
         ]
 
     def left(self, file: str) -> str:
         """What is left of `file`, without directives."""
-        text = "".join(self.text[begin:end] for _, begin, end in self.pieces.get(file, ()))
-        return _DIRECTIVE.sub("", text) if "#" in text else text
+        pieces = self.pieces.get(file, ())
+        return "\n".join([line for _, begin, end in pieces for line in self.lines[begin:end] if line[:1] != "#"])
 
     def words(self, file: str) -> frozenset[str]:
-        """The identifiers in what is left of `file`."""
+        """The identifiers, and the numbers, in what is left of `file`."""
         if file not in self._words:
-            self._words[file] = frozenset(_WORD.findall(self.left(file)))
+            self._words[file] = frozenset(self.left(file).translate(_BETWEEN_WORDS).split())
         return self._words[file]
 
     @property
@@ -109,12 +105,11 @@ class Preprocessed:
         return None
 
 
-def preprocess(unit: TranslationUnit) -> Preprocessed:
-    """Run the unit's own command as a preprocessor and read what it says."""
+def expand(unit: TranslationUnit) -> str:
+    """What the unit's own command says as a preprocessor."""
     with tempfile.TemporaryDirectory(prefix="klpkit-extract-") as folder:
         done = replay(unit, workdir=Path(folder), extra=("-E", "-dD"), output="expanded.i")
-        text = done.object.read_text(errors="surrogateescape")
-    return read_preprocessed(text, unit.source_argument)
+        return done.object.read_text(errors="surrogateescape")
 
 
 def read_preprocessed(text: str, source: str) -> Preprocessed:
@@ -129,61 +124,61 @@ def read_preprocessed(text: str, source: str) -> Preprocessed:
 
 
 class _Reader:
-    """Follows the line markers; `here` is the current file, `number` the line there of what `place` points to."""
+    """Follows the line markers; `here` is the current file, and the line `first` there is the one at `begin`."""
 
     def __init__(self, text: str, source: str) -> None:
-        self.found = Preprocessed(source, text)
-        self.text, self.source = text, source
-        self.here, self.number, self.place = "", 0, 0
+        self.lines = text.split("\n")
+        self.found = Preprocessed(source, self.lines)
+        self.source = source
+        self.here, self.first, self.begin = "", 0, 0
         self.entered = False
         self.locals = {source}
         self.include: Include | None = None
         self.seen: set[str] = set()
 
     def read(self) -> None:
-        began = (0, 0)
-        for match in _LINE.finditer(self.text):
-            self.number += self.text.count("\n", self.place, match.start())
-            self.place = match.start()
-            if match["name"]:
-                self._directive(match)
-                continue
-            self._piece(*began, match.start())
-            file = match["file"].replace("\\\\", "\\").replace('\\"', '"')
-            self._marker(int(match["line"]), file, match["flags"].split())
-            self.place = min(match.end() + 1, len(self.text))
-            began = (self.number, self.place)
-        self._piece(*began, len(self.text))
+        for index in [index for index, line in enumerate(self.lines) if line[:1] == "#"]:
+            line = self.lines[index]
+            if line[:2] != "# ":
+                self._directive(line, self.first + index - self.begin)
+            elif marker := _MARKER.match(line):
+                self._piece(index)
+                file = marker["file"].replace("\\\\", "\\").replace('\\"', '"')
+                self._marker(int(marker["line"]), file, marker["flags"].split(), self.first + index - self.begin)
+                self.begin = index + 1
+        self._piece(len(self.lines))
 
-    def _piece(self, number: int, begin: int, end: int) -> None:
-        if end > begin and not self.text[begin:end].isspace():
-            self.found.pieces.setdefault(self.here, []).append((number, begin, end))
+    def _piece(self, end: int) -> None:
+        if any(line and not line.isspace() for line in self.lines[self.begin : end]):
+            self.found.pieces.setdefault(self.here, []).append((self.first, self.begin, end))
 
-    def _marker(self, number: int, file: str, flags: list[str]) -> None:
+    def _marker(self, number: int, file: str, flags: list[str], before: int) -> None:
+        """The line `number` of `file` follows; `before` is that of the current file which would."""
         self.entered = self.entered or file == self.source
         if "1" in flags:
-            self._enter(file)
+            self._enter(file, before)
         elif "2" in flags and file in self.locals and self.include is not None:
             self.include.line = number - 1
             self.include = None
         elif "2" in flags and file in self.locals and self.here in self.locals:
             self.found.included[self.here] = (file, number - 1)
-        self.here, self.number = file, number
+        self.here, self.first = file, number
 
-    def _enter(self, file: str) -> None:
+    def _enter(self, file: str, line: int) -> None:
         if self.here in self.locals and file.endswith(".c"):
             self.locals.add(file)
             self.found.local.append(file)
         elif self.here in self.locals:
-            self.include = Include(self.here, self.number, file)
+            self.include = Include(self.here, line, file)
             self.found.includes.append(self.include)
         if self.include is not None and file not in self.seen:
             self.include.files.append(file)
         self.seen.add(file)
 
-    def _directive(self, match: re.Match[str]) -> None:
-        name = match["name"]
-        if match["what"] == "undef":
+    def _directive(self, text: str, line: int) -> None:
+        what, name = text.split(None, 2)[:2] if " " in text else (text, "")
+        if what == "#define":
+            name = name.partition("(")[0]
+            self.found.macros.setdefault(name, []).append(Macro(name, text, self.here, line))
+        elif what == "#undef":
             self.found.undefined.add(name)
-        else:
-            self.found.macros.setdefault(name, []).append(Macro(name, match[0], self.here, self.number))

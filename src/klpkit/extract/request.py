@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from klpkit.build.command import TranslationUnit
 from klpkit.build.tree import BuildTree
 from klpkit.errors import RefusedError
+from klpkit.extract.ahead import Begun
 from klpkit.extract.checking import Checked, Checker, alone, differs
 from klpkit.extract.kernel import ShippedKernel
 from klpkit.extract.making import UnitDraft, UnitReader
 from klpkit.extract.package import Wanted
+from klpkit.extract.unitsource import UnitSource
 from klpkit.impact.evidence import CodeFile, Evidence
 from klpkit.impact.result import How, ImpactAnswer, ImpactedFunction
-from klpkit.impact.treesource import from_build
 from klpkit.programs import ProgramFailedError
 from klpkit.records.causes import cause
 from klpkit.target import VMLINUX, Target
@@ -29,7 +31,6 @@ _OVER = ("init-code", "exit-code")
 _LEFT_OUT = (
     "{} is impacted too and left out: it runs when its object is loaded or removed, where no live patch reaches it"
 )
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +43,36 @@ class Extraction:
     """For each draft its functions held against the kernel's code."""
 
 
-def extract(
-    tree: BuildTree,
-    specs: Sequence[str],
-    target: Target,
-    work: Path,
-    *,
-    closed: bool = True,
-    thorough: bool = False,
-    progress: Progress,
-) -> Extraction:
-    """Draft the functions `specs` (`name` or `file:name`) of `tree` for the kernel `target`, in the folder `work`.
+def extract(begun: Begun, target: Target, *, closed: bool = True, thorough: bool = False) -> Extraction:
+    """Draft the functions that were asked for, for the kernel `target`.
 
     `closed` takes in every impacted function as well; `thorough` is that of `Extractor`.  Raises `RefusedError`
-    where a function can't be patched.
+    where a function can't be patched, and the errors of what was begun.
     """
-    with from_build(tree, specs, debug=False, progress=progress) as evidence:
-        return Extractor(tree, evidence, target, work, thorough=thorough).extract(specs, work, closed=closed)
+    evidence = begun.evidence.result()
+    extractor = Extractor(begun.tree, evidence, target, begun.work, source=begun.source, thorough=thorough)
+    return extractor.extract(begun.specs, begun.work, closed=closed)
 
 
 class Extractor:
     """Drafts from evidence that is at hand; each unit is preprocessed and read once."""
 
     def __init__(
-        self, tree: BuildTree, evidence: Evidence, target: Target, work: Path, *, thorough: bool = False
+        self,
+        tree: BuildTree,
+        evidence: Evidence,
+        target: Target,
+        work: Path,
+        *,
+        source: Callable[[TranslationUnit], UnitSource] = UnitSource,
+        thorough: bool = False,
     ) -> None:
-        """`work` is a folder for what serves several drafts.
+        """`work` is a folder for what serves several drafts; `source` reads a unit.
 
         Where a function's code differs from the kernel's, draft and source are compared function by function;
         `thorough` does so also where a reason for the difference is known.
         """
-        self.thorough = thorough
+        self.thorough, self._source = thorough, source
         self.tree, self.evidence, self.target, self.work = tree, evidence, target, work
         self._readers: dict[str, UnitReader] = {}
         self._alone: dict[tuple[str, bool], Path] = {}
@@ -121,7 +121,9 @@ class Extractor:
             kernel = ShippedKernel(self.target, code.path, home)
             unit = self.tree.ensure_unit(name)
             self._kernels[name] = kernel
-            self._readers[name] = UnitReader(unit, code.path, kernel, home=home, uncallable=code.narrowed)
+            self._readers[name] = UnitReader(
+                self._source(unit), code.path, kernel, home=home, uncallable=code.narrowed
+            )
         return self._readers[name]
 
     def _draft(
