@@ -4,7 +4,8 @@ Limits are the smallest drafts known of other tools for the same functions.  `co
 that hold more than comments and blanks: includes, what is copied, and annotations.  `all` counts every line, the
 header comment included.  Time is that of the whole command and of what it runs, the verification included, with
 the unit's command known to the build tree; the baseline in the same run is one compilation of the unit with that
-command.  CPU time and time on the clock, each the least of `ROUNDS` runs.
+command.  Time on the clock and of all processors, each the least of `ROUNDS` runs; both kinds of runs take turns,
+since machines change their speed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from pathlib import Path
 
 from klpkit import programs
 from klpkit.build import open_tree
-from klpkit.build.command import TranslationUnit
 from klpkit.build.csource import lexemes
 from klpkit.build.replays import replay_argv, stable_environment
 
@@ -36,7 +36,7 @@ CASES = (
 )
 MEMORY = 300  # MB
 COMPILATIONS = 2
-ROUNDS = 2
+ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,17 @@ def code_lines(text: str) -> int:
     return sum(bool(line.strip()) for line in kept.split("\n"))
 
 
-def cost(argv: Sequence[str], folder: Path | None = None) -> Cost:
-    """What a command and all that it runs cost; the least of `ROUNDS` runs."""
-    return min((_once(argv, folder) for _ in range(ROUNDS)), key=lambda found: found.cpu)
+def costs(*commands: tuple[Sequence[str], Path | None]) -> list[Cost]:
+    """What each command, run in its folder, and all that it runs cost: the least of `ROUNDS` runs, in turns."""
+    rounds = [[_once(*command) for command in commands] for _ in range(ROUNDS)]
+    return [
+        Cost(
+            min(found.cpu for found in runs),
+            min(found.wall for found in runs),
+            max(found.memory for found in runs),
+        )
+        for runs in zip(*rounds, strict=True)
+    ]
 
 
 def _once(argv: Sequence[str], folder: Path | None) -> Cost:
@@ -82,11 +90,6 @@ def _once(argv: Sequence[str], folder: Path | None) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss / 1024)
 
 
-def compiled(unit: TranslationUnit, work: Path) -> Cost:
-    """One compilation of `unit` as the build makes it."""
-    return cost(replay_argv(unit, work / "unit.o"), unit.directory)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", default=SERIES, help=f"series of Debian's kernel (default: {SERIES})")
@@ -98,19 +101,22 @@ def main() -> None:
     options += ["--image", kernel["image"], "--modules", kernel["modules"]]
     options += ["--symvers", str(Path(kernel["headers"]) / "Module.symvers"), "--only", "--force"]
     print(f"Linux {kernel['release']}; wanted: lines within limits, {COMPILATIONS} compilations, {MEMORY} MB")
-    print(f"{'':18} code (limit)   all   unit CPU s   extract CPU s   compilations (on the clock)    MB")
+    print(f"{'':18} code (limit)   all   unit s   extract s   compilations (of processors)    MB")
     for source, function, limit in CASES:
         if args.functions and function not in args.functions:
             continue
         with tempfile.TemporaryDirectory(prefix="klpkit-bench-") as work:
-            unit = compiled(tree.ensure_unit(source), Path(work))
+            unit = tree.ensure_unit(source)
             command = [str(Path(sys.executable).with_name("klpkit")), "extract", f"{source}:{function}", *options]
-            found = cost([*command, "-o", f"{work}/draft"])
+            compilation, found = costs(
+                (replay_argv(unit, Path(work, "unit.o")), unit.directory),
+                ([*command, "-o", f"{work}/draft"], None),
+            )
             (draft,) = [file for file in Path(work, "draft").glob("*.c") if file.name != "glue.c"]
             text = draft.read_text()
         lines = f"{code_lines(text):5} {f'({limit})':>7}{len(text.splitlines()):6}"
-        ratios = f"{found.cpu / unit.cpu:15.2f} {f'({found.wall / unit.wall:.2f})':>14}"
-        print(f"{function:18}{lines}{unit.cpu:13.2f}{found.cpu:16.2f}{ratios}{found.memory:6.0f}")
+        ratios = f"{found.wall / compilation.wall:15.2f} {f'({found.cpu / compilation.cpu:.2f})':>15}"
+        print(f"{function:18}{lines}{compilation.wall:9.2f}{found.wall:12.2f}{ratios}{found.memory:6.0f}")
 
 
 if __name__ == "__main__":
