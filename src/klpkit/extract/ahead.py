@@ -3,14 +3,14 @@
 The records come out of a compilation of the whole unit, the longest step.  Meanwhile another processor reads the
 source and compiles the draft that the kernel's symbols let expect; it is used where the records ask for the very
 same text (`UnitSource.compiled`), else thrown away.  The preprocessor goes first, since most waits for it, and
-libraries are loaded while it runs.
+libraries are loaded while compilers run.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,20 +85,19 @@ def begun(tree: BuildTree, specs: Sequence[str], work: Path, *, progress: Progre
     with ExitStack() as stack, background() as pool:
         # Which of several units has the functions only the records tell.
         sole = found.units if len(found.units) == 1 else ()
-        expanded = [pool.submit(expand, unit) for unit in sole]
-        read = {unit.object: pool.submit(_read, unit, text) for unit, text in zip(sole, expanded, strict=True)}
+        read = {unit.object: pool.submit(_read, unit) for unit in sole}
 
         def records() -> Evidence:
             from klpkit.impact.treesource import units_evidence
 
-            wait(expanded)
             made = units_evidence(tree, found.units, found.warnings, debug=False, progress=progress)
             return stack.enter_context(made)
 
         yield Begun(tree, tuple(specs), work, pool.submit(records), pool, read)
 
 
-def _read(unit: TranslationUnit, expanded: Future[str]) -> UnitSource:
+def _read(unit: TranslationUnit) -> UnitSource:
+    expanded = expand(unit)
     from klpkit.extract.unitsource import UnitSource
 
-    return UnitSource(unit, expanded.result())
+    return UnitSource(unit, expanded)
