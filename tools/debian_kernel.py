@@ -60,6 +60,12 @@ class Release:
         return f"{self.abi}-{FLAVOUR}"
 
     @property
+    def suffix(self) -> str:
+        """What the release has after the source's version; "" where Debian's names another version (6.1.0)."""
+        upstream = self.version.partition("-")[0]
+        return self.name.removeprefix(upstream) if self.name.startswith(upstream) else ""
+
+    @property
     def series(self) -> str:
         """The first two numbers of the version, which names the source package."""
         return ".".join(self.version.split(".")[:2])
@@ -243,14 +249,16 @@ def prepare_stock(release: Release, jobs: int) -> dict[str, str]:
     source, headers = fetch_source(release), fetch_headers(release)
     build = release.root / "build"
     stamp = release.root / "build.prepared"
-    if not stamp.exists():
+    if not stamp.exists() or stamp.read_text() != release.suffix:
         say("preparing the build tree (about 30 s)")
         build.mkdir(exist_ok=True)
         shutil.copy(headers / ".config", build / ".config")
+        # Kbuild appends it to the version that the source has: some code says the release (UTS_RELEASE).
+        (build / "localversion").write_text(release.suffix)
         make(source, build, f"CC={COMPILER}", "olddefconfig", jobs=jobs)
         make(source, build, f"CC={COMPILER}", "modules_prepare", jobs=jobs)
         shutil.copy(headers / "Module.symvers", build / "Module.symvers")
-        stamp.touch()
+        stamp.write_text(release.suffix)
     return {
         "version": release.version,
         "release": release.name,
