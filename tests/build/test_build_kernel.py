@@ -63,6 +63,44 @@ def test_a_copy_that_a_failure_of_kbuild_spoiled_is_made_again(
     assert unit.source == source / "lib/ctype.c"
 
 
+def test_a_tree_that_was_prepared_again_is_compiled_as_it_is_now(
+    stock_kernel: StockKernel, tmp_path: Path
+) -> None:
+    build = tmp_path / "build"
+    shutil.copytree(stock_kernel.build, build, symlinks=True)
+
+    def said() -> bytes:
+        unit = open_tree(build, source=stock_kernel.source).ensure_unit("init/version.c")
+        return replay(unit, workdir=tmp_path / "out").object.read_bytes()
+
+    release = build / "include/generated/utsrelease.h"
+    release.write_text('#define UTS_RELEASE "one-name"\n')
+    assert b"one-name" in said()
+    old = release.stat()
+    release.write_text('#define UTS_RELEASE "new-name"\n')
+    os.utime(release, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert b"new-name" in said()
+
+
+def test_headers_are_asked_for_again_when_a_source_has_changed(stock_kernel: StockKernel, tmp_path: Path) -> None:
+    source = tmp_path / "linux"
+    (source / "lib").mkdir(parents=True)
+    copy = source / "lib/ctype.c"
+    shutil.copy2(stock_kernel.source / "lib/ctype.c", copy)
+    merge(stock_kernel.source, source, {"lib"})
+    header = source / "include/linux/uuid.h"
+
+    def headers() -> tuple[Path, ...]:
+        (unit,) = commands_from_kbuild(stock_kernel.build, source, ["lib/ctype.c"])
+        return unit.headers
+
+    assert header not in headers()
+    copy.write_text(f"#include <linux/uuid.h>\n{copy.read_text()}")
+    # As an archive or `rsync -t` leaves it: older than what was asked before.
+    os.utime(copy, (1_000_000_000, 1_000_000_000))
+    assert header in headers()
+
+
 def test_kbuilds_command_is_the_one_that_a_build_recorded(small_kernel: SmallKernel) -> None:
     tree = open_tree(small_kernel.build)
     sources = ["kernel/cred.c", "samples/livepatch/livepatch-sample.c"]

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from pathlib import Path
 from klpkit import programs
 from klpkit.build.cmdfile import read_head, read_unit
 from klpkit.build.command import TranslationUnit, split_compiler
+from klpkit.build.kbuildseen import Seen
 from klpkit.build.owners import VMLINUX
 from klpkit.build.shellwords import ShellTrickError, split_words
 from klpkit.cachedir import atomic_write, cache_dir
@@ -87,6 +89,26 @@ def commands_from_kbuild(
     Raises `UserError` where `build` is not prepared, `NotBuiltError` where this configuration does not build one
     of the sources unless `skip_unbuilt` leaves it out, `EnvironmentLackError` where the compiler is missing.
     """
+    source = _prepared(build, source)
+    targets = [str(Path(name).with_suffix(".o")) for name in sources]
+    seen = Seen(source)
+    with _scratch(build, source) as scratch:
+        units = {target: _known(build, _record(scratch, target), target, seen) for target in targets}
+        missing = [target for target, unit in units.items() if unit is None]
+        if skip_unbuilt:
+            missing = [target for target in missing if not _known_unbuilt(scratch, target, seen)]
+        begun = time.time_ns()
+        _ask_all(scratch, source, tree_compiler(build), missing, skip_unbuilt)
+        for target in missing:
+            record = _record(scratch, target)
+            built = record.exists() and _is_built(record, target)
+            units[target] = unit = _unit(build, record, target) if built or not skip_unbuilt else None
+            seen.note(_mark(record, target), _read_for(unit, target, seen), begun)
+    return [unit for target in targets if (unit := units[target]) is not None]
+
+
+def _prepared(build: Path, source: Path | None) -> Path:
+    """The source tree, which must be there and `build` be prepared for it."""
     if source is None or not (source / "scripts" / "Makefile.build").is_file():
         raise UserError(
             f"{build}: no kernel source to ask for commands", hint="name the source tree with --source"
@@ -94,26 +116,26 @@ def commands_from_kbuild(
     if not (build / "include" / "config" / "auto.conf").is_file():
         hint = f"run make -C {source} O={build} olddefconfig modules_prepare"
         raise UserError(f"{build}: not a prepared kernel build tree", hint=hint)
-    compiler = tree_compiler(build)
-    targets = [str(Path(name).with_suffix(".o")) for name in sources]
-    with _scratch(build, source) as scratch:
-        records = [_record(scratch, target) for target in targets]
-        missing = [
-            target
-            for target, record in zip(targets, records, strict=True)
-            if _stale(record, source) or not _role(record.parent, target)
-        ]
-        if skip_unbuilt:
-            missing = [target for target in missing if not _known_unbuilt(scratch, target, source)]
-        if missing:
-            view = _clean_view(source, scratch)
-            for first in range(0, len(missing), _AT_ONCE):
-                _ask(scratch, view, compiler, missing[first : first + _AT_ONCE], skip_unbuilt)
-            _name_the_source(view, source, (_record(scratch, target) for target in missing))
-        if skip_unbuilt:
-            found = [(r, t) for r, t in zip(records, targets, strict=True) if r.exists() and _is_built(r, t)]
-            return [_unit(build, record, target) for record, target in found]
-        return [_unit(build, record, target) for record, target in zip(records, targets, strict=True)]
+    return source
+
+
+def _known(build: Path, record: Path, target: str, seen: Seen) -> TranslationUnit | None:
+    """The unit of a `.cmd` file that Kbuild left in the copy, while nothing has changed that it was made of."""
+    head = read_head(record) if record.exists() else None
+    if head is None or not head.source or not _role(record.parent, target):
+        return None
+    unit = _unit(build, record, target)
+    return unit if seen.holds(_mark(record, target), _read_for(unit, target, seen)) else None
+
+
+def _read_for(unit: TranslationUnit | None, target: str, seen: Seen) -> list[Path]:
+    """The files that decide what Kbuild says of `target`; `unit` is None where that is not built."""
+    files = [unit.source, *unit.headers] if unit else []
+    return [*files, *seen.makefiles(target)]
+
+
+def _mark(record: Path, target: str) -> Path:
+    return record.with_name(f"{Path(target).name}.seen")
 
 
 def tree_compiler(build: Path) -> tuple[str, ...]:
@@ -140,11 +162,9 @@ def architecture_folder(build: Path) -> str:
 
 @contextmanager
 def _scratch(build: Path, source: Path) -> Iterator[Path]:
-    """The copy of `build` in the cache, made when it is first needed and again when the configuration changes."""
+    """The copy of `build` in the cache, made when it is first needed and again when it was prepared otherwise."""
     facts = [os.fsencode(build.resolve()), os.fsencode(source.resolve())]
-    facts += [
-        _digest(build / name) for name in (".config", "include/config/auto.conf", "include/generated/autoconf.h")
-    ]
+    facts += [word for path in _compiled_with(build) for word in (os.fsencode(path), _digest(path))]
     key = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
     home = cache_dir("build", "kbuild")
     with open(home / f"{key}.lock", "w") as lock:
@@ -163,6 +183,13 @@ def _is_whole(scratch: Path, build: Path) -> bool:
     """Whether a copy is there with all of its configuration: a failure of Kbuild may have taken it away."""
     names = ("include/config/auto.conf", "include/generated/autoconf.h")
     return scratch.exists() and all((scratch / name).exists() for name in names if (build / name).exists())
+
+
+def _compiled_with(build: Path) -> Iterator[Path]:
+    """The files of a prepared tree that end up in what is compiled: its configuration and generated headers."""
+    yield from (build / ".config", build / "include/config/auto.conf")
+    for folder in (build / "include/generated", *sorted(build.glob("arch/*/include/generated"))):
+        yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
 def _digest(path: Path) -> bytes:
@@ -238,34 +265,24 @@ def _record(scratch: Path, target: str) -> Path:
     return path.with_name(f".{path.name}.cmd")
 
 
-def _stale(record: Path, source: Path) -> bool:
-    """Whether `record` is absent or older than a makefile between it and the top of the source tree."""
-    if not record.exists():
-        return True
-    head = read_head(record)
-    if head is None or not head.source:
-        return True
-    return _rules_changed(Path(head.source).parent, source, record.stat().st_mtime)
-
-
-def _known_unbuilt(scratch: Path, target: str, source: Path) -> bool:
+def _known_unbuilt(scratch: Path, target: str, seen: Seen) -> bool:
     """Whether Kbuild has said before that the configuration does not build `target`."""
-    path = scratch / f"{target}.role"
-    if _role(path.parent, target) != "none":
+    record = _record(scratch, target)
+    if _role(record.parent, target) != "none":
         return False
-    return not _rules_changed((source / target).parent, source, path.stat().st_mtime)
+    return seen.holds(_mark(record, target), seen.makefiles(target))
 
 
-def _rules_changed(folder: Path, source: Path, time: float) -> bool:
-    """Whether a makefile between `folder` and the top of the source tree is newer than `time`."""
-    while folder != folder.parent:
-        for name in ("Makefile", "Kbuild"):
-            if (folder / name).is_file() and (folder / name).stat().st_mtime > time:
-                return True
-        if folder == source:
-            break
-        folder = folder.parent
-    return False
+def _ask_all(
+    scratch: Path, source: Path, compiler: Sequence[str], targets: Sequence[str], skip_unbuilt: bool
+) -> None:
+    """As `_ask`, for any number of targets and a source tree as it is."""
+    if not targets:
+        return
+    view = _clean_view(source, scratch)
+    for first in range(0, len(targets), _AT_ONCE):
+        _ask(scratch, view, compiler, targets[first : first + _AT_ONCE], skip_unbuilt)
+    _name_the_source(view, source, (_record(scratch, target) for target in targets))
 
 
 def _ask(scratch: Path, source: Path, compiler: Sequence[str], targets: Sequence[str], skip_unbuilt: bool) -> None:
