@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from textwrap import dedent
 
@@ -39,18 +40,59 @@ class FakeKernel:
 
 
 def draft(
-    folder: Path, text: str, *functions: str, uncallable: tuple[str, ...] = (), flags: tuple[str, ...] = ()
+    folder: Path,
+    text: str,
+    *functions: str,
+    uncallable: tuple[str, ...] = (),
+    flags: tuple[str, ...] = (),
+    compiler: str = "gcc",
 ) -> UnitDraft:
     (folder / "h.h").write_text(HEADER)
     (folder / "o.h").write_text(OTHER)
     source = folder / "unit.c"
     source.write_text(dedent(text))
     arguments = ("-O2", "-Wall", "-Werror=implicit-function-declaration", *flags, "-c", "-o", "unit.o", "unit.c")
-    unit = TranslationUnit(folder / "unit.o", source, folder, ("gcc",), arguments)
+    unit = TranslationUnit(folder / "unit.o", source, folder, (compiler,), arguments)
     work = folder / "work"
     work.mkdir()
     original = replay(unit, workdir=folder / "original").object
     return draft_unit(unit, functions, original, FakeKernel(), work, home="vmlinux", uncallable=uncallable)
+
+
+RELYING = {
+    # What a function of the header calls, the type of a member: each is in a header that it does not include.
+    "calls": ("int early(int);", "static inline int late(int a) { return early(a); }", "return late(1);"),
+    "holds": (
+        "struct early { int x; };",
+        "struct late { struct early e; };",
+        "struct late l = {{1}}; return l.e.x;",
+    ),
+}
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang-16", "clang-19"])
+@pytest.mark.parametrize("way", RELYING)
+def test_a_header_that_relies_on_another_one_gets_that_one_alone(tmp_path: Path, compiler: str, way: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} on this machine")
+    early, late, body = RELYING[way]
+    (tmp_path / "early.h").write_text(f"{early}\n")
+    (tmp_path / "late.h").write_text(f"{late}\n")
+    text = (
+        f'#include "o.h"\n#include "early.h"\n#include "h.h"\n#include "late.h"\nint target(void) {{ {body} }}\n'
+    )
+    made = draft(tmp_path, text, "target", compiler=compiler)
+    assert made.text.startswith('#include "early.h"\n#include "late.h"\n\nint klpp_target(void)')
+    assert not made.all_includes
+
+
+def test_all_includes_are_kept_where_the_compiler_does_not_say_which_it_misses(tmp_path: Path) -> None:
+    (tmp_path / "early.h").write_text("#define EARLY\n")
+    (tmp_path / "late.h").write_text("#ifndef EARLY\n#error not alone\n#endif\nint late(int);\n")
+    text = '#include "o.h"\n#include "early.h"\n#include "late.h"\nint target(void) { return late(1); }\n'
+    made = draft(tmp_path, text, "target")
+    assert made.text.startswith('#include "o.h"\n#include "early.h"\n#include "late.h"\n')
+    assert made.all_includes
 
 
 def test_only_what_is_needed_is_copied(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Protocol
 from klpkit.extract.chunks import Source
 from klpkit.extract.closure import Plan, Running, plan
 from klpkit.extract.draft import Draft, StaticSymbols, write_draft
-from klpkit.extract.includes import needed_includes
+from klpkit.extract.includes import missed, needed_includes
 from klpkit.extract.items import Item
-from klpkit.extract.preprocessed import Include
+from klpkit.extract.preprocessed import Include, Preprocessed
 from klpkit.extract.unitsource import UnitSource
 
 
@@ -25,10 +25,20 @@ class Composition:
 
     plan: Plan
     few: list[Include]
-    every: list[Include]
+    _found: Preprocessed
     _source: Source
     _original: Original
     _keys_as_data: bool
+
+    @property
+    def every(self) -> list[Include]:
+        return self._found.includes
+
+    def more(self, includes: Sequence[Include], said: str) -> list[Include]:
+        """`includes`, and those that bring what the compiler's errors in `said` miss."""
+        names, tags = missed(said)
+        missing = needed_includes(self._found, names, tags, ())
+        return [each for each in self.every if each in includes or each in missing]
 
     def draft(self, includes: Sequence[Include]) -> Draft:
         """The draft with these includes; raises what `write_draft` does."""
@@ -42,7 +52,7 @@ def compose(
     source, found = unit.source.copy(), unit.found
     closed = plan(source, functions, original)
     few = needed_includes(found, closed.names, _tags(closed), list(_items(closed)))
-    return Composition(closed, few, found.includes, source, original, keys_as_data)
+    return Composition(closed, few, found, source, original, keys_as_data)
 
 
 def _items(closed: Plan) -> Iterator[Item]:

@@ -1,8 +1,8 @@
 """Which of the source's includes a draft needs: those that first bring in something that the draft names.
 
 A name's declaration comes before its uses, so its first appearance in the unit's text is the declaration, a tag's
-the one with the body.  That can name an include too few (a header that works by side effects): the draft is
-compiled, and gets all includes where it does not compile or its code differs.
+the one with the body.  That can name an include too few (a header may rely on what was included before it): the
+draft is compiled, and gets the includes of the names that the compiler misses, at last all of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,22 @@ _NO_TYPE_LIST = """
     return goto else case sizeof typeof do break continue struct union enum
 """
 _NO_TYPE = frozenset(_NO_TYPE_LIST.split())
+
+
+# An error, and the line of the source that is shown below it.
+_ERROR = re.compile(r"^.*: (?:fatal )?error: (.*)(?:\n *\d+ \|(.*))?$", re.MULTILINE)
+_QUOTED = re.compile(r"'(?!(?:struct|union|enum) )([A-Za-z_$][\w$]*)")
+_TAG = re.compile(r"\b(?:struct|union|enum) ([A-Za-z_$][\w$]*)")
+
+
+def missed(said: str) -> tuple[set[str], set[str]]:
+    """The names and the tags that a compiler's errors tell of (GCC and Clang, in the C locale).
+
+    Which type a member lacks is only in the line that is shown.
+    """
+    errors = _ERROR.findall(said)
+    names = {name for text, _ in errors for name in _QUOTED.findall(text)}
+    return names, {tag for texts in errors for text in texts for tag in _TAG.findall(text)}
 
 
 def needed_includes(found: Preprocessed, names: set[str], tags: set[str], items: Sequence[Item]) -> list[Include]:

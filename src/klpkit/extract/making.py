@@ -33,6 +33,8 @@ GCC_ALONE = (
     *("-fno-inline-functions-called-once", "-fno-reorder-functions"),
 )
 _MODULE_NAME = "KBUILD_MODNAME"
+# Compilations before a draft gets every include: each of them tells what more it needs.
+TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +193,20 @@ class UnitReader:
 
     def _compiled(self, made: Composition, work: Path) -> tuple[Draft, Path, bool]:
         """The first draft that compiles, with its object, and whether it needed every include."""
-        draft = made.draft(made.few)
-        try:
-            return draft, self._read.compiled(draft.numbered, work), False
-        except ProgramFailedError:
-            draft = made.draft(made.every)
-            return draft, self._read.compiled(draft.numbered, work), True
+        includes = made.few
+        for _ in range(TRIES):
+            draft = made.draft(includes)
+            try:
+                return draft, self._read.compiled(draft.numbered, work), False
+            except NoSpaceError:
+                raise
+            except ProgramFailedError as error:
+                more = made.more(includes, error.completed.stderr.decode(errors="replace"))
+                if len(more) == len(includes):
+                    break
+                includes = more
+        draft = made.draft(made.every)
+        return draft, self._read.compiled(draft.numbered, work), True
 
 
 def _annotated(draft: Draft, found: Sequence[Reference], home: str) -> str:
