@@ -13,6 +13,8 @@ kernel='flex bison bc libelf-dev libssl-dev dwarves cpio kmod rsync xz-utils gcc
 boot='qemu-system-x86 busybox-static'
 # Every compiler that the tests know: without one its tests are skipped.
 compilers='g++ gcc-11 g++-11 clang-16 clang-19 lld-16 lld-19 ccache zstd'
+# A file system that is a module of the stock kernel.
+disks='xfsprogs'
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -20,7 +22,7 @@ case "${1:-fast}" in
     fast) wanted=$fast ;;
     kernel) wanted="$fast $kernel" ;;
     boot) wanted="$fast $kernel $boot" ;;
-    test) wanted="$fast $kernel $boot $compilers" ;;
+    test) wanted="$fast $kernel $boot $compilers $disks" ;;
     *) say "unknown tier '$1'; choose fast, kernel, boot or test"; exit 2 ;;
 esac
 

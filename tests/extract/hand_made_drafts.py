@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +64,15 @@ class HandMade:
         convert_file(module, module, self.target())
         return module
 
-    def boot(self, check: str, *, before: Sequence[str] = (), after: Sequence[str] = ()) -> Outcome:
-        """Load the module in a guest, run the script `check` in each state, revert."""
+    def boot(
+        self,
+        check: str,
+        *,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+        files: Mapping[str, bytes] | None = None,
+    ) -> Outcome:
+        """Load the module in a guest that has `files`, run the script `check` in each state, revert."""
         module = self.build()
         script = self.folder / "check.sh"
         script.write_text(check)
@@ -81,6 +88,7 @@ class HandMade:
                 before=[modules / "kernel" / path for path in before],
                 after=[modules / "kernel" / path for path in after],
                 modules=modules,
+                extra=files or {},
                 resources=Resources(processors=1, seconds=600),
                 append="nowatchdog workqueue.watchdog_thresh=0 rcupdate.rcu_cpu_stall_suppress=1",
                 patience=240,
