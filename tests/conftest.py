@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ import kernels
 # Time tells about the machine, not about the code: no test fails for being slow.
 settings.register_profile("klpkit", deadline=None)
 settings.load_profile("klpkit")
+
+# Who starts the tests may ignore signals (nohup, a shell's `&`), and every program that they start inherits that.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
