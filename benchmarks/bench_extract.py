@@ -5,7 +5,8 @@ that hold more than comments and blanks: includes, what is copied, and annotatio
 header comment included.  Time is that of the whole command and of what it runs, the verification included, with
 the unit's command known to the build tree; the baseline in the same run is one compilation of the unit with that
 command.  Time on the clock and of all processors, each the least of `ROUNDS` runs; both kinds of runs take turns,
-since machines change their speed.
+since machines change their speed.  Memory is that of all processes together, pages that they share counted once
+(PSS), at its peak in a run of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +44,10 @@ ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds of processors and on the clock, and the largest resident size of any process in MB."""
+    """Seconds of processors and on the clock."""
 
     cpu: float
     wall: float
-    memory: float
 
 
 def stock(series: str) -> dict[str, str]:
@@ -71,23 +73,53 @@ def costs(*commands: tuple[Sequence[str], Path | None]) -> list[Cost]:
         Cost(
             min(found.cpu for found in runs),
             min(found.wall for found in runs),
-            max(found.memory for found in runs),
         )
         for runs in zip(*rounds, strict=True)
     ]
 
 
 def _once(argv: Sequence[str], folder: Path | None) -> Cost:
-    quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
-    here = Path.cwd()
-    os.chdir(folder or here)
     start = time.monotonic()
-    child = os.posix_spawnp(argv[0], list(argv), stable_environment(), file_actions=quiet)
-    os.chdir(here)
+    child = _started(argv, folder)
     _, status, usage = os.wait4(child, 0)
     if status:
         raise SystemExit(f"{' '.join(argv)} failed")
-    return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss / 1024)
+    return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - start)
+
+
+def _started(argv: Sequence[str], folder: Path | None) -> int:
+    quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
+    here = Path.cwd()
+    os.chdir(folder or here)
+    try:
+        return os.posix_spawnp(argv[0], list(argv), stable_environment(), file_actions=quiet)
+    finally:
+        os.chdir(here)
+
+
+def memory(argv: Sequence[str]) -> float:
+    """The most memory in MB that a command and all that it runs have at a time."""
+    child, most = _started(argv, None), 0
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        most = max(most, sum(map(_proportional, _family(child))))
+        time.sleep(0.01)
+    return most / 1024
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # ended meanwhile
+            for child in children.read_text().split():
+                yield from _family(int(child))
+
+
+def _proportional(pid: int) -> int:
+    try:
+        found = re.search(r"^Pss: *(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    except OSError:
+        return 0  # ended meanwhile
+    return int(found[1]) if found else 0
 
 
 def main() -> None:
@@ -112,11 +144,12 @@ def main() -> None:
                 (replay_argv(unit, Path(work, "unit.o")), unit.directory),
                 ([*command, "-o", f"{work}/draft"], None),
             )
+            together = memory([*command, "-o", f"{work}/draft"])
             (draft,) = [file for file in Path(work, "draft").glob("*.c") if file.name != "glue.c"]
             text = draft.read_text()
         lines = f"{code_lines(text):5} {f'({limit})':>7}{len(text.splitlines()):6}"
         ratios = f"{found.wall / compilation.wall:15.2f} {f'({found.cpu / compilation.cpu:.2f})':>15}"
-        print(f"{function:18}{lines}{compilation.wall:9.2f}{found.wall:12.2f}{ratios}{found.memory:6.0f}")
+        print(f"{function:18}{lines}{compilation.wall:9.2f}{found.wall:12.2f}{ratios}{together:6.0f}")
 
 
 if __name__ == "__main__":

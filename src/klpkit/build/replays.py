@@ -19,6 +19,12 @@ from klpkit.build.outputs import redirected
 from klpkit.errors import EnvironmentLackError, KlpkitError, UserError
 
 TIME_LIMIT = 600.0
+# Compiler family → flags that save a replay time and memory and change no code: no debug information (GCC's and
+# Clang's manuals, -g), and memory that is given back early (GCC's manual, --param ggc-min-heapsize, in KiB).
+LEAN = {
+    "gcc": ("-g0", "--param=ggc-min-heapsize=65536", "--param=ggc-min-expand=10"),
+    "clang": ("-g0",),
+}
 # Variables that make a compiler write files, read other headers or speak another language.
 _UNSTABLE = frozenset(
     {"C_INCLUDE_PATH", "CPATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH", "LANG", "LANGUAGE"}

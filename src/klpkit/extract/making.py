@@ -23,7 +23,7 @@ from klpkit.extract.draft import Draft
 from klpkit.extract.modulekeys import AS_DATA
 from klpkit.extract.references import Kernel, Reference, annotation_lines, references
 from klpkit.extract.running import CompiledOriginal
-from klpkit.extract.unitsource import APART, NO_DEBUG, UnitSource
+from klpkit.extract.unitsource import UnitSource
 from klpkit.programs import NoSpaceError, ProgramFailedError
 
 # So that no function's code depends on what another one's body says.
@@ -179,7 +179,7 @@ class UnitReader:
 
     def original_alone(self, work: Path, *, keys_as_data: bool) -> Path:
         """The unit itself compiled so, in `work`, and with static keys as in a draft."""
-        flags = (*APART, NO_DEBUG, *self._alone_flags)
+        flags = (*self._read.apart_flags, *self._alone_flags)
         if keys_as_data:
             work.mkdir(parents=True, exist_ok=True)
             header = work / "keys.h"

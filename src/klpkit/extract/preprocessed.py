@@ -105,16 +105,17 @@ class Preprocessed:
         return None
 
 
-def expand(unit: TranslationUnit) -> str:
-    """What the unit's own command says as a preprocessor."""
+def expand(unit: TranslationUnit) -> list[str]:
+    """The lines that the unit's own command prints as a preprocessor."""
     with tempfile.TemporaryDirectory(prefix="klpkit-extract-") as folder:
         done = replay(unit, workdir=Path(folder), extra=("-E", "-dD"), output="expanded.i")
-        return done.object.read_text(errors="surrogateescape")
+        with done.object.open(errors="surrogateescape") as lines:
+            return [line.rstrip("\n") for line in lines]
 
 
-def read_preprocessed(text: str, source: str) -> Preprocessed:
-    """`text` is a preprocessor's output for `source`, spelled as in the command."""
-    reader = _Reader(text, source)
+def read_preprocessed(lines: list[str], source: str) -> Preprocessed:
+    """`lines` are a preprocessor's output for `source`, spelled as in the command."""
+    reader = _Reader(lines, source)
     reader.read()
     if not reader.entered:
         raise FormatError(source, "preprocessor output", "no line marker names the source")
@@ -126,10 +127,9 @@ def read_preprocessed(text: str, source: str) -> Preprocessed:
 class _Reader:
     """Follows the line markers; `here` is the current file, and the line `first` there is the one at `begin`."""
 
-    def __init__(self, text: str, source: str) -> None:
-        self.lines = text.split("\n")
-        self.found = Preprocessed(source, self.lines)
-        self.source = source
+    def __init__(self, lines: list[str], source: str) -> None:
+        self.found = Preprocessed(source, lines)
+        self.lines, self.source = lines, source
         self.here, self.first, self.begin = "", 0, 0
         self.entered = False
         self.locals = {source}

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
-from klpkit.build.replays import replay
+from klpkit.build.replays import LEAN, replay
 from klpkit.extract.chunks import Source
 from klpkit.extract.preprocessed import expand, read_preprocessed
 
@@ -19,14 +19,12 @@ from klpkit.extract.preprocessed import expand, read_preprocessed
 QUIET = ("-Wno-missing-prototypes", "-Wno-missing-declarations", "-Wno-unused-function", "-Wno-unused-variable")
 # For the comparison with the kernel's code: whatever is referred to has a place of its own.
 APART = ("-ffunction-sections", "-fdata-sections")
-# No code depends on debug information (GCC's and Clang's manuals, -g), and making it takes a quarter of the time.
-NO_DEBUG = "-g0"
 
 
 class UnitSource:
     """What drafts of `unit` are made of; `found` is its preprocessor's view."""
 
-    def __init__(self, unit: TranslationUnit, expanded: str | None = None) -> None:
+    def __init__(self, unit: TranslationUnit, expanded: list[str] | None = None) -> None:
         """`expanded` is what `expand` says of the unit; without it that is asked, with the errors of a replay."""
         self.unit = unit
         self.found = read_preprocessed(expand(unit) if expanded is None else expanded, unit.source_argument)
@@ -44,7 +42,12 @@ class UnitSource:
     @property
     def draft_flags(self) -> tuple[str, ...]:
         """What the unit's own command is given to compile a draft."""
-        return ("-iquote", str(self.unit.source.parent), *QUIET, *APART, NO_DEBUG)
+        return ("-iquote", str(self.unit.source.parent), *QUIET, *self.apart_flags)
+
+    @property
+    def apart_flags(self) -> tuple[str, ...]:
+        """What its command is given for code that can be compared, draft or not."""
+        return (*APART, *LEAN.get(self.unit.kind, ()))
 
     def begin(self, text: str, work: Path) -> None:
         """Compile `text` in `work` for a later call of `compiled`, which also gets the error where it fails."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from klpkit.build.command import TranslationUnit
 from klpkit.build.concerned import concerned_by
-from klpkit.build.replays import Replayed, replay
+from klpkit.build.replays import LEAN, Replayed, replay
 from klpkit.build.tree import BuildTree
 from klpkit.compilers.flagstate import flag_state, passes_on
 from klpkit.compilers.probe import identify
@@ -56,8 +56,8 @@ def from_build(
 
     Clone and IPA-CP dumps that lie in the tree are read; a unit that lacks one of them is replayed with its
     compiler's records on, in a folder that lives as long as the block.  Without `debug` GCC makes no debug
-    information then: nothing is asked of it (which functions are not called as declared, only Clang's tells), and
-    it takes a quarter of the time.  Errors are those of `concerned_by` and of a replay.
+    information then (`LEAN`): nothing is asked of it (which functions are not called as declared, only Clang's
+    tells).  Errors are those of `concerned_by` and of a replay.
     """
     found = concerned_by(tree, specs)
     said = dict.fromkeys([*warnings, *found.warnings])
@@ -109,8 +109,8 @@ def _files(tree: BuildTree, unit: TranslationUnit, workdir: Path, *, debug: bool
         raise UserError(
             f"{' '.join(unit.compiler)} is neither GCC nor Clang", hint="klpkit knows the records of these two"
         )
-    less = ("-g0",) if unit.kind == "gcc" and not debug else ()
-    made: Replayed = replay(unit, workdir=workdir, extra=(*RECORD_FLAGS[unit.kind], *less))
+    lean = LEAN["gcc"] if unit.kind == "gcc" and not debug else ()
+    made: Replayed = replay(unit, workdir=workdir, extra=(*RECORD_FLAGS[unit.kind], *lean))
     return UnitFiles(name, made.dumps, made.object, unit.owner, base)
 
 

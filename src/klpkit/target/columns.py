@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -29,27 +29,23 @@ class SymbolColumns:
     sizes: Ints | None = None
     sources: Ints | None = None
     files: Sequence[str] = ()
-    _known: dict[str, list[int]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def rows(self, name: str) -> list[int]:
         """The rows of all symbols called `name`, in order."""
-        first, last = self._ends
-        if name in first and name not in self._known:
-            rows = [first[name]]
-            while rows[-1] != last[name]:
-                rows.append(self.names.index(name, rows[-1] + 1))
-            self._known[name] = rows
-        return self._known.get(name, [])
+        first, more = self._places
+        return [first[name], *more.get(name, ())] if name in first else []
 
     @cached_property
-    def _ends(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Name → its first row, and → its last: a list for every name would take most of a command's time."""
-        count = len(self.names)
-        backwards = zip(reversed(self.names), range(count - 1, -1, -1), strict=True)
-        return dict(backwards), dict(zip(self.names, range(count), strict=True))
+    def _places(self) -> tuple[dict[str, int], dict[str, list[int]]]:
+        """Name → its first row, and → the rows after it: most names have one, and a list for each takes long."""
+        first = dict(zip(reversed(self.names), range(len(self.names) - 1, -1, -1), strict=True))
+        more: dict[str, list[int]] = {}
+        for row in [row for row, name in enumerate(self.names) if first[name] != row]:
+            more.setdefault(self.names[row], []).append(row)
+        return first, more
 
     def rows_at(self, address: int) -> range:
         """The rows of all symbols at exactly `address`."""
