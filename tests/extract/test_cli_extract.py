@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 import shutil
 from pathlib import Path
 from textwrap import dedent
@@ -143,6 +145,19 @@ def test_only_what_was_named(place: Place, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.exception
     (unit,) = json.loads(result.stdout)["units"]
     assert [each["name"] for each in unit["functions"]] == ["step"]
+
+
+def test_what_a_patch_touches_besides_functions_is_said(place: Place, tmp_path: Path) -> None:
+    place.out = tmp_path / "new"
+    old = (place.root / "fs/a.c").read_text()
+    changed = old.replace("static int state = 1;", "static long state = 1;").replace("* 7", "* 8")
+    lines = [text.splitlines(keepends=True) for text in (old, changed)]
+    patch = tmp_path / "fix.patch"
+    patch.write_text("".join(difflib.unified_diff(*lines, "a/fs/a.c", "b/fs/a.c")))
+    result = place.run("--patch", patch)
+    assert result.exit_code == 0, result.exception
+    assert "body: asked for (replaced)" in result.stdout
+    assert re.search(r"warning: fs/a\.c:\d+: variable state is changed: records can't list", result.stderr)
 
 
 def test_files_that_are_there_are_kept_unless_forced(place: Place, tmp_path: Path) -> None:

@@ -61,13 +61,14 @@ def command(**options: Any) -> None:
     from klpkit.report.terminal import counter
 
     tree = open_tree(options["build"] or Path(), source=options["source"])
-    specs = [*options["functions"], *_touched(options["patches"], tree)]
+    touched, warnings = _touched(options["patches"], tree)
+    specs = [*options["functions"], *touched]
     if not specs:
         raise click.UsageError("name a function, or a patch with --patch")
     with (
         tempfile.TemporaryDirectory(prefix="klpkit-extract-") as work,
         counter("compiling") as progress,
-        begun(tree, specs, Path(work), progress=progress) as early,
+        begun(tree, specs, Path(work), warnings=warnings, progress=progress) as early,
     ):
         from klpkit.target import open_target
 
@@ -90,12 +91,14 @@ def command(**options: Any) -> None:
     _print(found, written, as_json=options["as_json"])
 
 
-def _touched(patches: Sequence[Path], tree: BuildTree) -> Sequence[str]:
+def _touched(patches: Sequence[Path], tree: BuildTree) -> tuple[Sequence[str], Sequence[str]]:
+    """The functions that `patches` touch, and what can't be said of them."""
     if not patches:
-        return ()
+        return (), ()
     from klpkit.impact.patched import patched_functions
 
-    return patched_functions(patches, tree).specs
+    found = patched_functions(patches, tree)
+    return found.specs, found.warnings
 
 
 def _print(found: Extraction, written: list[Path], *, as_json: bool) -> None:

@@ -75,11 +75,13 @@ class Begun:
 
 
 @contextmanager
-def begun(tree: BuildTree, specs: Sequence[str], work: Path, *, progress: Progress) -> Iterator[Begun]:
+def begun(
+    tree: BuildTree, specs: Sequence[str], work: Path, *, warnings: Sequence[str] = (), progress: Progress
+) -> Iterator[Begun]:
     """Begin with records of the units of `tree` that `specs` (`name` or `file:name`) concern, and read the source.
 
-    Nothing of it still runs when the block is left.  Errors are those of `concerned_by`; those of a compiler come
-    where its result is asked for.
+    `warnings` are for the answer.  Nothing of it still runs when the block is left.  Errors are those of
+    `concerned_by`; those of a compiler come where its result is asked for.
     """
     found = concerned_by(tree, specs)
     with ExitStack() as stack, background() as pool:
@@ -90,7 +92,8 @@ def begun(tree: BuildTree, specs: Sequence[str], work: Path, *, progress: Progre
         def records() -> Evidence:
             from klpkit.impact.treesource import units_evidence
 
-            made = units_evidence(tree, found.units, found.warnings, debug=False, progress=progress)
+            said = dict.fromkeys([*warnings, *found.warnings])
+            made = units_evidence(tree, found.units, said, debug=False, progress=progress)
             return stack.enter_context(made)
 
         yield Begun(tree, tuple(specs), work, pool.submit(records), pool, read)
