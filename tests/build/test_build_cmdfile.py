@@ -66,6 +66,11 @@ def test_a_post_processing_tool_does_not_hide_the_compiler(tmp_path: Path) -> No
     assert unit.arguments[-1] == "a.c"
 
 
+def test_a_program_of_the_build_with_dependencies_alone_is_no_compilation() -> None:
+    text = b"# cannot find fixdep (/out/tools/x//fixdep)\n# using basic dep data\n\n/out/fixdep.o: \\\n fixdep.c\n"
+    assert parse_head(text, Path("tools/x/.fixdep.o.cmd")) is None
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

@@ -19,6 +19,8 @@ _FIRST = re.compile(rb"(?:saved)?cmd_(\S+) := (.*)\n")
 _SOURCE = re.compile(rb"\nsource_\S+ := (.*)\n")
 _MODULE_FILE = re.compile(rb"""-DKBUILD_MODFILE='"([^"']*)"'""")
 _COMPILES = re.compile(rb" -c (?:.* )?-o | -o (?:.* )?-c ")
+# What tools/build/Build.include of the kernel writes for the first of the programs that a build itself runs.
+_DEPENDENCIES_ALONE = b"# cannot find fixdep ("
 # Since 6.12 Kbuild defines KBUILD_MODFILE for built-in code only.
 SOME_MODULE = "?"
 # The command and the source stand in the first few kilobytes; the rest is the list of headers.
@@ -48,6 +50,8 @@ def parse_head(content: bytes, path: Path) -> CmdHead | None:
     """
     first = _FIRST.match(content)
     if first is None:
+        if content.startswith(_DEPENDENCIES_ALONE):
+            return None
         if content.startswith((b"cmd_", b"savedcmd_")):
             raise FormatError(path, "line 1", "the command has no end", hint="build the object again")
         if not content.strip():

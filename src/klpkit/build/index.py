@@ -20,7 +20,7 @@ from klpkit.build.cmdfile import CmdHead, read_head
 from klpkit.cachedir import atomic_write, cache_dir
 from klpkit.errors import FormatError, UserError
 
-FORMAT = 2
+FORMAT = 3
 # Folders that hold no objects of a build.
 _SKIPPED = frozenset({".git", ".tmp_versions", "Documentation"})
 # Nanoseconds; file times advance in steps of a timer tick, on some file systems of two seconds.
