@@ -186,8 +186,9 @@ def _is_whole(scratch: Path, build: Path) -> bool:
 
 
 def _compiled_with(build: Path) -> Iterator[Path]:
-    """The files of a prepared tree that end up in what is compiled: its configuration and generated headers."""
+    """What decides in a prepared tree how a unit is compiled: configuration, generated headers, GCC's plugins."""
     yield from (build / ".config", build / "include/config/auto.conf")
+    yield from sorted((build / "scripts/gcc-plugins").glob("*.so"))
     for folder in (build / "include/generated", *sorted(build.glob("arch/*/include/generated"))):
         yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
 
