@@ -7,38 +7,25 @@ second, and neither the tree nor its configuration is touched.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from klpkit import programs
 from klpkit.build.cmdfile import read_head, read_unit
 from klpkit.build.command import TranslationUnit, split_compiler
+from klpkit.build.kbuildcopy import prepared_copy
 from klpkit.build.kbuildseen import Seen
 from klpkit.build.owners import VMLINUX
 from klpkit.build.shellwords import ShellTrickError, split_words
-from klpkit.cachedir import atomic_write, cache_dir
+from klpkit.cachedir import atomic_write
 from klpkit.errors import EnvironmentLackError, FormatError, UserError
 
-# What `make modules_prepare` makes that Kbuild needs for a single object; `arch/*/include/generated` and the
-# assembler files with offsets come on top.
-_PREPARED = (
-    ".config",
-    "include/config",
-    "include/generated",
-    "scripts",
-    "tools/objtool",
-    "tools/bpf/resolve_btfids",
-)
-_NOT_COPIED = shutil.ignore_patterns("*.ko", "vmlinux*", "*.a", "built-in*", "*.dwo", "*.i", "*.rmeta")
 _TIME_LIMIT = 900.0
 # Targets of one call of Make: a call that is interrupted or runs out of time loses no more than these.
 _AT_ONCE = 200
@@ -92,7 +79,7 @@ def commands_from_kbuild(
     source = _prepared(build, source)
     targets = [str(Path(name).with_suffix(".o")) for name in sources]
     seen = Seen(source)
-    with _scratch(build, source) as scratch:
+    with prepared_copy(build, source) as scratch:
         units = {target: _known(build, _record(scratch, target), target, seen) for target in targets}
         missing = [target for target, unit in units.items() if unit is None]
         if skip_unbuilt:
@@ -158,66 +145,6 @@ def architecture_folder(build: Path) -> str:
     """The folder below `arch/` that the tree was configured for, "" where nothing tells."""
     generated = sorted(build.glob("arch/*/include/generated"))
     return generated[0].parent.parent.name if len(generated) == 1 else ""
-
-
-@contextmanager
-def _scratch(build: Path, source: Path) -> Iterator[Path]:
-    """The copy of `build` in the cache, made when it is first needed and again when it was prepared otherwise."""
-    facts = [os.fsencode(build.resolve()), os.fsencode(source.resolve())]
-    facts += [word for path in _compiled_with(build) for word in (os.fsencode(path), _digest(path))]
-    key = hashlib.sha256(b"\0".join(facts)).hexdigest()[:24]
-    home = cache_dir("build", "kbuild")
-    with open(home / f"{key}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        scratch = home / key
-        if not _is_whole(scratch, build):
-            shutil.rmtree(scratch, ignore_errors=True)
-            part = home / f"{key}.part"
-            shutil.rmtree(part, ignore_errors=True)
-            _copy_prepared(build, part)
-            part.rename(scratch)
-        yield scratch
-
-
-def _is_whole(scratch: Path, build: Path) -> bool:
-    """Whether a copy is there with all of its configuration: a failure of Kbuild may have taken it away."""
-    names = ("include/config/auto.conf", "include/generated/autoconf.h")
-    return scratch.exists() and all((scratch / name).exists() for name in names if (build / name).exists())
-
-
-def _compiled_with(build: Path) -> Iterator[Path]:
-    """What decides in a prepared tree how a unit is compiled: configuration, generated headers, GCC's plugins."""
-    yield from (build / ".config", build / "include/config/auto.conf")
-    yield from sorted((build / "scripts/gcc-plugins").glob("*.so"))
-    for folder in (build / "include/generated", *sorted(build.glob("arch/*/include/generated"))):
-        yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b""
-
-
-def _copy_prepared(build: Path, part: Path) -> None:
-    """Copy what Kbuild needs of a prepared tree, times included: Make must find nothing to do."""
-    part.mkdir(parents=True)
-    for name in _PREPARED:
-        _copy(build / name, part / name)
-    for generated in build.glob("arch/*/include/generated"):
-        _copy(generated, part / generated.relative_to(build))
-    for offsets in [
-        *build.glob("arch/*/kernel/*.s"),
-        *build.glob("arch/*/kernel/.*.cmd"),
-        *build.glob("kernel/bounds.s"),
-    ]:
-        _copy(offsets, part / offsets.relative_to(build))
-
-
-def _copy(original: Path, copy: Path) -> None:
-    if original.is_dir():
-        shutil.copytree(original, copy, symlinks=True, ignore=_NOT_COPIED, dirs_exist_ok=True)
-    elif original.exists():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(original, copy)
 
 
 def _clean_view(source: Path, scratch: Path) -> Path:
