@@ -9,7 +9,7 @@ libraries are loaded while compilers run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,11 +26,10 @@ from klpkit.programs import background, default_jobs
 if TYPE_CHECKING:
     from klpkit.extract.unitsource import UnitSource
     from klpkit.impact.evidence import Evidence
+    from klpkit.impact.treesource import Progress
     from klpkit.target import Target
 
 log = logging.getLogger("klpkit.extract")
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class ExpectedOriginal:
         return any(symbol.function for symbol in self._home.positions(name))
 
     def has_code(self, name: str) -> bool:
-        """The same."""
+        """The same: nothing tells yet which functions must not be called as they are declared."""
         return self.function(name)
 
     def variable(self, name: str) -> bool:
