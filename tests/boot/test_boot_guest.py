@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from klpkit.boot import Guest, run_guest
 from klpkit.boot.console import taints, troubles
 from klpkit.boot.outcome import Slug
-from klpkit.boot.qemu import Resources, machine_of
+from klpkit.boot.qemu import X86_64, Resources, machine_of
+from klpkit.boot.qemu import command as qemu_command
 from klpkit.boot.report import read_report
 from klpkit.cli.boot import command
 from klpkit.errors import EnvironmentLackError, RefusedError
@@ -58,12 +59,14 @@ class Qemu:
         self.log.write_text("[    0.000000] Linux version 6.12\n")
         self.status = folder / "canned-status"
         self.status.write_text("0")
+        self.version = folder / "canned-version"
+        self.calls_itself("QEMU 0")
         program = folder / "bin" / "qemu-system-x86_64"
         program.parent.mkdir()
         program.write_text(
             textwrap.dedent(f"""\
                 #!/bin/sh
-                [ "$1" = --version ] && echo 'QEMU 0' && exit
+                [ "$1" = --version ] && cat {self.version} && exit
                 for word; do case $word in file:*) cp {self.report} "${{word#file:}}";; esac; done
                 cat {self.log}
                 read -r status rest < {self.status}
@@ -73,6 +76,9 @@ class Qemu:
         )
         program.chmod(0o755)
         self.says(GOOD)
+
+    def calls_itself(self, version: str) -> None:
+        self.version.write_text(f"{version}\n")
 
     def says(self, report: str) -> None:
         self.report.write_text(report)
@@ -201,6 +207,25 @@ def test_an_unknown_image_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(RefusedError, match="unknown-kernel-image"):
         machine_of(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "accelerator", "told"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", "tcg", "tcg,thread=single"),
+        ("QEMU emulator version 8.0.50", "tcg", "tcg,thread=single"),
+        ("QEMU of somebody", "tcg", "tcg,thread=single"),
+        ("QEMU emulator version 8.1.0", "tcg", "tcg"),
+        ("QEMU emulator version 10.0.2", "tcg", "tcg"),
+        ("QEMU emulator version 7.2.22", "kvm", "kvm"),
+    ],
+)
+def test_emulated_processors_share_a_thread_where_qemu_would_run_stale_code(
+    qemu: Qemu, kernel: Path, version: str, accelerator: str, told: str
+) -> None:
+    qemu.calls_itself(version)
+    words = qemu_command(X86_64, accelerator, Resources(), kernel, kernel, kernel, "")
+    assert words[words.index("-accel") + 1] == told
 
 
 def test_a_missing_qemu_is_named_with_its_package(

@@ -95,7 +95,6 @@ def _boot(
     guest: Guest, machine: qemu.Machine, accelerator: str, archive: bytes, progress: Progress | None
 ) -> tuple[str, list[report.Event], bool]:
     """The kernel's log, the guest's report, and whether QEMU ended by itself."""
-    qemu.version(machine)
     with tempfile.TemporaryDirectory(prefix="klpkit-boot-") as folder:
         initrd, said = Path(folder, "initrd"), Path(folder, "report")
         initrd.write_bytes(archive)
