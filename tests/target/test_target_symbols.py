@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from klpkit.errors import FormatError, RefusedError, UserError
 from klpkit.target import open_target
 from klpkit.target.exports import read_symvers
 from klpkit.target.model import TargetObject
+from klpkit.target.shipped import Linked
+from klpkit.target.vmlinux import Vmlinux
 
 ONE = """
 static int twice(int x) { return x * 3; }
@@ -105,6 +108,27 @@ def test_a_symbol_that_only_one_file_has_twice_is_refused(linked: Path, tmp_path
     path.write_text(listing(linked) + "ffffffffffff0000 t first\n")
     with pytest.raises(RefusedError, match="first is at"):
         open_target(vmlinux=linked, system_map=path)
+
+
+LISTS: dict[tuple[str, str, int], Callable[[Vmlinux], object]] = {
+    ("__start_mcount_loc", "__stop_mcount_loc", 8): lambda vmlinux: vmlinux.ftrace_locations,
+    ("__ibt_endbr_seal", "__ibt_endbr_seal_end", 4): lambda vmlinux: vmlinux.sealed,
+    ("__start___ksymtab_gpl", "__stop___ksymtab_gpl", 12): lambda vmlinux: vmlinux.exports(),
+    ("__start___jump_table", "__stop___jump_table", 16): lambda vmlinux: Linked(vmlinux).jump_sites,
+}
+
+
+@pytest.mark.parametrize(("start", "stop", "every"), LISTS)
+def test_a_list_that_ends_inside_an_entry_is_an_error(tmp_path: Path, start: str, stop: str, every: int) -> None:
+    text = f"""
+    __asm__(".section .rodata\\n.globl {start}, {stop}\\n"
+            "{start}: .fill {every + 1}\\n{stop}: .byte 0\\n.text");
+    """
+    units = compile_units(tmp_path, one=ONE, lists=text)
+    vmlinux = open_target(vmlinux=link(tmp_path / "vmlinux", list(units.values()))).vmlinux
+    problem = f"{start} to {stop}: {every + 1} bytes are no list of entries of {every}"
+    with pytest.raises(FormatError, match=problem):
+        LISTS[start, stop, every](vmlinux)
 
 
 def test_files_with_other_build_ids_are_refused(linked: Path, tmp_path: Path) -> None:

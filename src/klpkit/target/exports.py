@@ -88,7 +88,7 @@ def ksymtab_exports(vmlinux: Vmlinux) -> dict[str, Export]:
     """The exports in the tables of the shipped vmlinux; empty where its code is not at hand."""
     found = {}
     for suffix, gpl in _TABLES:
-        start, content = vmlinux.between(f"__start___ksymtab{suffix}", f"__stop___ksymtab{suffix}")
+        start, content = vmlinux.between(f"__start___ksymtab{suffix}", f"__stop___ksymtab{suffix}", every=_ENTRY)
         rows = len(content) // _ENTRY
         crcs = _crcs(vmlinux, suffix, rows)
         distances = np.frombuffer(content, "<i4", rows * 3).reshape(rows, 3).tolist()

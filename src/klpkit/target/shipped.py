@@ -105,7 +105,7 @@ class Linked(Shipped):
 
     @cached_property
     def jump_sites(self) -> frozenset[Spot]:
-        start, content = self._vmlinux.between("__start___jump_table", "__stop___jump_table")
+        start, content = self._vmlinux.between("__start___jump_table", "__stop___jump_table", every=_JUMP_ENTRY)
         rows = (
             np.frombuffer(content, "<i4", len(content) // 4).reshape(-1, _JUMP_ENTRY // 4)[:, 0].astype(np.int64)
         )

@@ -11,7 +11,7 @@ import numpy as np
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
 from klpkit.elf.layout import Ints, Offsets
-from klpkit.errors import RefusedError
+from klpkit.errors import FormatError, RefusedError
 from klpkit.target.columns import SymbolColumns
 from klpkit.target.exports import ksymtab_exports
 from klpkit.target.model import VMLINUX, Export, TargetObject, TargetSymbol
@@ -81,11 +81,17 @@ class Vmlinux(TargetObject):
         text, nul, _ = bytes(self.elf.stored(index)[start : start + limit]).partition(b"\0")
         return text if nul else None
 
-    def between(self, start: str, stop: str) -> tuple[int, bytes]:
-        """Address and content of what lies between two boundary symbols; (0, b"") where they are not there."""
+    def between(self, start: str, stop: str, *, every: int) -> tuple[int, bytes]:
+        """Address and content of the list between two boundary symbols; (0, b"") where they are not there.
+
+        Raises `FormatError` where it does not consist of entries of `every` bytes.
+        """
         first, end = self.address(start), self.address(stop)
         if first is None or end is None or end <= first or not self.holds(first, end - first):
             return 0, b""
+        if (end - first) % every:
+            problem = f"{end - first} bytes are no list of entries of {every}"
+            raise FormatError(self.path, f"{start} to {stop}", problem, hint="name the kernel as it was shipped")
         return first, self.read(first, end - first)
 
     @property
@@ -109,7 +115,7 @@ class Vmlinux(TargetObject):
     @cached_property
     def ftrace_locations(self) -> frozenset[int]:
         """The addresses that `__mcount_loc` lists: where ftrace, and so livepatch, can hook in."""
-        _, content = self.between("__start_mcount_loc", "__stop_mcount_loc")
+        _, content = self.between("__start_mcount_loc", "__stop_mcount_loc", every=8)
         return frozenset(np.frombuffer(content, "<u8").tolist())
 
     @cached_property
@@ -118,7 +124,7 @@ class Vmlinux(TargetObject):
         return self._relative_places(".ibt_endbr_seal", "__ibt_endbr_seal", "__ibt_endbr_seal_end")
 
     def _relative_places(self, section: str, start: str, stop: str) -> frozenset[int]:
-        base, content = self.between(start, stop)
+        base, content = self.between(start, stop, every=4)
         if not content and self.elf is not None:
             for index in self.elf.sections.find(section):
                 base, content = int(self.elf.sections.address[index]), bytes(self.elf.stored(index))
