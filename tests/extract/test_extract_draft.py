@@ -95,6 +95,11 @@ def test_all_includes_are_kept_where_the_compiler_does_not_say_which_it_misses(t
     assert made.all_includes
 
 
+def test_directives_without_words_are_passed_over(tmp_path: Path) -> None:
+    text = '#include "h.h"\n#pragma\n#\n#define EMPTY\n#undef EMPTY\nint target(void) { return 1; }\n'
+    assert "int klpp_target(void)" in draft(tmp_path, text, "target").text
+
+
 def test_only_what_is_needed_is_copied(tmp_path: Path) -> None:
     made = draft(
         tmp_path,

@@ -176,9 +176,9 @@ class _Reader:
         self.seen.add(file)
 
     def _directive(self, text: str, line: int) -> None:
-        what, name = text.split(None, 2)[:2] if " " in text else (text, "")
+        what, _, rest = text.partition(" ")
+        name = rest.partition(" ")[0].partition("(")[0]
         if what == "#define":
-            name = name.partition("(")[0]
             self.found.macros.setdefault(name, []).append(Macro(name, text, self.here, line))
         elif what == "#undef":
             self.found.undefined.add(name)
