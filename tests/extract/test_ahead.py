@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from toy_place import Place
 
+from klpkit.build.command import TranslationUnit
 from klpkit.extract import ahead
 from klpkit.extract.expected import ExpectedOriginal
 from klpkit.extract.unitsource import UnitSource
-from klpkit.programs import ProgramFailedError
+from klpkit.programs import ProgramFailedError, StoppedError
 
 DRAFT = ("target", "--only")
 
@@ -104,3 +105,18 @@ def test_a_source_that_can_not_be_preprocessed_says_why(place: Place) -> None:
     result = place.run(*DRAFT)
     assert isinstance(result.exception, ProgramFailedError)
     assert "half edited" in str(result.exception)
+
+
+def test_a_preprocessor_that_was_ended_with_a_failed_compilation_does_not_hide_its_error(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(unit: TranslationUnit) -> list[str]:
+        raise StoppedError("klpkit is stopping")
+
+    monkeypatch.setattr(ahead, "expand", ended)
+    monkeypatch.setattr(ahead, "default_jobs", lambda: 2)
+    source = place.root / "fs/a.c"
+    source.write_text(source.read_text() + "\nint half_edited = ;\n")
+    result = place.run(*DRAFT)
+    assert isinstance(result.exception, ProgramFailedError)
+    assert "half_edited" in str(result.exception)

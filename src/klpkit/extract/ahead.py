@@ -54,7 +54,9 @@ class Begun:
         """Begin with the draft that the symbols of `target` let expect, if a processor is free to compile it."""
         if default_jobs() > 1:
             for read in self._read.values():
-                self._expect(read.result(), target)
+                # A failure is told where the source is asked for: the records' may come first and be its cause.
+                if read.exception() is None:
+                    self._expect(read.result(), target)
 
     def _expect(self, source: UnitSource, target: Target) -> None:
         from klpkit.extract.composing import compose
