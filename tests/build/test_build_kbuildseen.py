@@ -52,6 +52,18 @@ def test_a_file_that_is_gone_or_new_is_a_change(tmp_path: Path, files: list[Path
     assert not Seen(tmp_path).holds(mark, [*files, absent])
 
 
+def test_a_folder_that_became_a_file_is_a_change(tmp_path: Path) -> None:
+    header = tmp_path / "include/a.h"
+    header.parent.mkdir()
+    header.write_text("old")
+    os.utime(header, (1_000_000_000, 1_000_000_000))
+    mark = marked(tmp_path, [header])
+    header.unlink()
+    header.parent.rmdir()
+    header.parent.write_text("")
+    assert not Seen(tmp_path).holds(mark, [header])
+
+
 def test_what_changed_while_it_was_read_gets_no_mark(tmp_path: Path, files: list[Path]) -> None:
     mark = tmp_path / "a.o.seen"
     begun = time.time_ns() - 10**9
@@ -64,3 +76,15 @@ def test_makefiles_are_those_up_to_the_top(tmp_path: Path) -> None:
     found = list(Seen(tmp_path).makefiles("fs/proc/cmdline.o"))
     folders = [tmp_path / "fs/proc", tmp_path / "fs", tmp_path]
     assert found == [folder / name for folder in folders for name in ("Makefile", "Kbuild")]
+
+
+@pytest.mark.parametrize("name", ["scripts/Makefile.extrawarn", "scripts/Kbuild.include", "arch/x86/Makefile_32.cpu"])
+def test_a_makefile_that_all_units_go_by_is_among_them(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("old")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    mark = marked(tmp_path, list(Seen(tmp_path).makefiles("a.o")))
+    path.write_text("KBUILD_CFLAGS += -fno-ipa-ra\n")
+    seen = Seen(tmp_path)
+    assert not seen.holds(mark, seen.makefiles("a.o"))

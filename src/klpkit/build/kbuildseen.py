@@ -1,7 +1,7 @@
 """Whether what Kbuild said of a source still holds: nothing that it read for it has changed since.
 
 Beside what Kbuild left for a source in the copy of a prepared tree lies a mark: a hash of the names, sizes and
-times of the source, its headers, and the makefiles between it and the top of its tree.  Who unpacks or copies
+times of the source, its headers, and the makefiles that tell how it is compiled.  Who unpacks or copies
 another version over a tree keeps old times, so they have to be equal, not only old.
 """
 
@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 _MAKEFILES = ("Makefile", "Kbuild")
+# What the top makefile includes, and Kbuild's own rules: they say flags for every source.
+_FOR_ALL = ("scripts/Makefile*", "scripts/Kbuild.include", "arch/*/Makefile*")
 
 
 class Seen:
@@ -23,13 +26,18 @@ class Seen:
         self._states: dict[str, tuple[int, int]] = {}
 
     def makefiles(self, target: str) -> Iterator[Path]:
-        """The makefiles, there or not, between the folder of `target` and the top of the source tree."""
+        """The makefiles, there or not, from the folder of `target` to the top of its tree, and those for all."""
         folder = (self._source / target).parent
         while folder != folder.parent:
             yield from (folder / name for name in _MAKEFILES)
             if folder == self._source:
                 break
             folder = folder.parent
+        yield from self._for_all
+
+    @cached_property
+    def _for_all(self) -> list[Path]:
+        return [path for pattern in _FOR_ALL for path in sorted(self._source.glob(pattern))]
 
     def holds(self, mark: Path, files: Iterable[Path]) -> bool:
         """Whether `files` are as they were when `mark` was made."""
@@ -53,6 +61,6 @@ class Seen:
             try:
                 status = os.stat(name)  # noqa: PTH116 - a unit has a thousand headers, and Path is slow
                 self._states[name] = status.st_size, status.st_mtime_ns
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 self._states[name] = -1, 0
         return self._states[name]
