@@ -131,6 +131,14 @@ def test_a_list_that_ends_inside_an_entry_is_an_error(tmp_path: Path, start: str
         LISTS[start, stop, every](vmlinux)
 
 
+def test_a_section_that_ends_inside_an_entry_is_an_error(tmp_path: Path) -> None:
+    text = '__asm__(".section .ibt_endbr_seal,\\"a\\"\\n.fill 6\\n.text");\n'
+    units = compile_units(tmp_path, one=ONE, lists=text)
+    vmlinux = open_target(vmlinux=link(tmp_path / "vmlinux", list(units.values()))).vmlinux
+    with pytest.raises(FormatError, match=r"\.ibt_endbr_seal: 6 bytes are no list of entries of 4"):
+        vmlinux.sealed  # noqa: B018 - it is read when it is asked for
+
+
 def test_files_with_other_build_ids_are_refused(linked: Path, tmp_path: Path) -> None:
     units = compile_units(tmp_path, one=ONE.replace("* 3", "* 9"), two=TWO)
     other = link(tmp_path / "other", [units["one"], units["two"]])

@@ -89,10 +89,13 @@ class Vmlinux(TargetObject):
         first, end = self.address(start), self.address(stop)
         if first is None or end is None or end <= first or not self.holds(first, end - first):
             return 0, b""
-        if (end - first) % every:
-            problem = f"{end - first} bytes are no list of entries of {every}"
-            raise FormatError(self.path, f"{start} to {stop}", problem, hint="name the kernel as it was shipped")
-        return first, self.read(first, end - first)
+        return first, self._list(self.read(first, end - first), every, f"{start} to {stop}")
+
+    def _list(self, content: bytes, every: int, place: str) -> bytes:
+        if len(content) % every:
+            problem = f"{len(content)} bytes are no list of entries of {every}"
+            raise FormatError(self.path, place, problem, hint="name the kernel as it was shipped")
+        return content
 
     @property
     def has_code(self) -> bool:
@@ -127,7 +130,8 @@ class Vmlinux(TargetObject):
         base, content = self.between(start, stop, every=4)
         if not content and self.elf is not None:
             for index in self.elf.sections.find(section):
-                base, content = int(self.elf.sections.address[index]), bytes(self.elf.stored(index))
+                base = int(self.elf.sections.address[index])
+                content = self._list(bytes(self.elf.stored(index)), 4, section)
         places = np.frombuffer(content, "<i4", len(content) // 4).astype(np.int64)
         places += np.arange(len(places)) * 4
         return frozenset((places.astype(np.uint64) + np.uint64(base)).tolist())
