@@ -78,7 +78,9 @@ def test_makefiles_are_those_up_to_the_top(tmp_path: Path) -> None:
     assert found == [folder / name for folder in folders for name in ("Makefile", "Kbuild")]
 
 
-@pytest.mark.parametrize("name", ["scripts/Makefile.extrawarn", "scripts/Kbuild.include", "arch/x86/Makefile_32.cpu"])
+@pytest.mark.parametrize(
+    "name", ["scripts/Makefile.extrawarn", "scripts/Kbuild.include", "arch/x86/Makefile_32.cpu"]
+)
 def test_a_makefile_that_all_units_go_by_is_among_them(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(parents=True)

@@ -101,6 +101,24 @@ def test_headers_are_asked_for_again_when_a_source_has_changed(stock_kernel: Sto
     assert header in headers()
 
 
+def test_flags_are_asked_for_again_when_the_makefile_of_the_architecture_has_changed(
+    stock_kernel: StockKernel, tmp_path: Path
+) -> None:
+    source = tmp_path / "linux"
+    rules = source / "arch/x86/Makefile"
+    rules.parent.mkdir(parents=True)
+    shutil.copy2(stock_kernel.source / "arch/x86/Makefile", rules)
+    merge(stock_kernel.source, source, {"arch", "arch/x86"})
+
+    def flags() -> tuple[str, ...]:
+        (unit,) = commands_from_kbuild(stock_kernel.build, source, ["lib/ctype.c"])
+        return unit.arguments
+
+    assert "-DPATCHED_RULES" not in flags()
+    rules.write_text(f"{rules.read_text()}\nKBUILD_CFLAGS += -DPATCHED_RULES\n")
+    assert "-DPATCHED_RULES" in flags()
+
+
 def test_kbuilds_command_is_the_one_that_a_build_recorded(small_kernel: SmallKernel) -> None:
     tree = open_tree(small_kernel.build)
     sources = ["kernel/cred.c", "samples/livepatch/livepatch-sample.c"]
