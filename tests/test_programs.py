@@ -165,6 +165,61 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path: Path, signal_number: si
     wait_for(lambda: not any(map(runs, pids)))
 
 
+HANDED_OUT = """
+submit = programs.ThreadPoolExecutor.submit
+def submitted(pool, work, item):
+    if item == 3:
+        raise KeyboardInterrupt
+    return submit(pool, work, item)
+programs.ThreadPoolExecutor.submit = submitted
+"""
+TWICE = """
+stop_all, asked = programs.stop_all, []
+def stopped():
+    asked.append(1)
+    if len(asked) == 1:
+        raise KeyboardInterrupt
+    stop_all()
+programs.stop_all = stopped
+"""
+# The signal wakes the thread that gets it, not the main one: like one that comes just before the main one waits.
+UNNOTICED = """
+def interrupt():
+    time.sleep(0.5)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "interrupts"),
+    [
+        pytest.param(HANDED_OUT, 0, id="while work is handed out"),
+        pytest.param(TWICE, 1, id="again while programs are ended"),
+        pytest.param(UNNOTICED, 0, id="before a wait begins"),
+    ],
+)
+def test_an_interrupt_at_any_moment_ends_everything(tmp_path: Path, moment: str, interrupts: int) -> None:
+    script = f"""
+import signal, threading, time
+from klpkit import programs
+{moment}
+shell = "echo $$ >>{tmp_path}/pids; exec sleep 1000"
+programs.parallel(lambda _: programs.run(("sh", "-c", shell)), range(20), jobs=3)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    for _ in range(interrupts):
+        wait_for(lambda: len(read_pids(tmp_path / "pids")) == 3)
+        process.send_signal(signal.SIGINT)
+    try:
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGINT
+    assert b"KeyboardInterrupt" in stderr
+    wait_for(lambda: not any(map(runs, read_pids(tmp_path / "pids"))))
+
+
 def test_stopping_refuses_new_programs_until_all_is_wound_down() -> None:
     started = threading.Event()
 

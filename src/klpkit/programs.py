@@ -16,10 +16,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from klpkit.errors import EnvironmentLackError, KlpkitError
@@ -37,6 +38,7 @@ OUTPUT_TAIL_LINES = 20
 # What programs say where a disk is full: the C library's words for ENOSPC, EDQUOT and EFBIG, and Kbuild's fixdep.
 _NO_SPACE = re.compile(rb"No space left on device|Disk quota exceeded|File too large|not all data was written")
 _LITTLE = 1 << 20  # bytes
+_ASK_AGAIN = 0.2  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,27 +200,47 @@ def parallel(
     """
     todo = list(items)
     results: dict[int, _Result] = {}
-    with ThreadPoolExecutor(max_workers=jobs or default_jobs()) as pool:
-        futures: dict[Future[_Result], int] = {pool.submit(work, item): i for i, item in enumerate(todo)}
+    futures: dict[Future[_Result], int] = {}
+    finished: SimpleQueue[Future[_Result]] = SimpleQueue()
+    pool = ThreadPoolExecutor(max_workers=jobs or default_jobs())
+    try:
+        for index, item in enumerate(todo):
+            future = pool.submit(work, item)
+            futures[future] = index
+            future.add_done_callback(finished.put)
+        while len(results) < len(todo):
+            future = _next(finished)
+            index = futures[future]
+            results[index] = future.result()
+            if done:
+                done(todo[index], results[index])
+    except BaseException as error:
         try:
-            pending = set(futures)
-            while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    index = futures[future]
-                    results[index] = future.result()
-                    if done:
-                        done(todo[index], results[index])
-        except BaseException as error:
-            for future in futures:
-                future.cancel()
+            _wind_down(pool)
+        except BaseException:  # a second interrupt, with programs that may still run
             stop_all()
-            pool.shutdown(wait=True)
-            _stopping.clear()
-            if isinstance(error, StoppedError) and (cause := _first_cause(futures)):
-                raise cause from None
             raise
+        if isinstance(error, StoppedError) and (cause := _first_cause(futures)):
+            raise cause from None
+        raise
+    pool.shutdown()
     return [results[i] for i in range(len(todo))]
+
+
+def _next(finished: SimpleQueue[_Item]) -> _Item:
+    """What comes next, asked for again and again: a signal just before a wait does not end that wait."""
+    while True:
+        try:
+            return finished.get(timeout=_ASK_AGAIN)
+        except Empty:
+            continue
+
+
+def _wind_down(pool: ThreadPoolExecutor) -> None:
+    """End every program and wait for the threads; what `pool` has not begun is never begun."""
+    stop_all()
+    pool.shutdown(wait=True, cancel_futures=True)
+    _stopping.clear()
 
 
 @contextmanager
@@ -227,14 +249,15 @@ def background() -> Iterator[Executor]:
 
     Not for use inside of `parallel` or of another such block, whose programs it would end too.
     """
-    with ThreadPoolExecutor() as pool:
+    pool = ThreadPoolExecutor()
+    try:
+        yield pool
+    finally:
         try:
-            yield pool
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            _wind_down(pool)
+        except BaseException:  # as in `parallel`
             stop_all()
-            pool.shutdown(wait=True)
-            _stopping.clear()
+            raise
 
 
 def _first_cause(futures: Iterable[Future[_Result]]) -> BaseException | None:

@@ -139,3 +139,24 @@ def test_a_signal_in_a_parallel_replay_leaves_nothing_behind(
     assert [pid for pid in map(int, pids.read_text().split()) if alive(pid)] == []
     assert not (folder / "page.html").exists()
     assert list(tmp_path.glob("klpkit-impact-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "status", "said"),
+    [
+        pytest.param("main.run = interrupt", 130, "klpkit: interrupted\n", id="before the command begins"),
+        pytest.param("main.cli.main = main._say = interrupt", -signal.SIGINT, "", id="again when it has ended"),
+    ],
+)
+def test_an_interrupt_at_any_moment_is_no_traceback(moment: str, status: int, said: str) -> None:
+    script = f"""
+import os, signal
+from klpkit.cli import entry, main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def interrupt(*words, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+{moment}
+entry.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script, "doctor"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)

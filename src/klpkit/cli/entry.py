@@ -35,10 +35,15 @@ def main() -> None:
         text = {"-h": _help, "--help": _help, "-V": _version, "--version": _version}.get(sys.argv[1])
         if text is not None and _written(text()):
             return
-    from klpkit.cli.main import run
+    try:
+        from klpkit.cli.main import run
 
+        status = run()
+    except KeyboardInterrupt:  # before the command began, or for the second time
+        os.write(2, b"klpkit: interrupted\n")
+        status = 130
     # All is written. Python's own way out takes memory apart: a tenth of a second after a large command.
-    os._exit(run())
+    os._exit(status)
 
 
 def _written(text: str) -> bool:

@@ -90,7 +90,10 @@ def _status() -> int:
     """Run the command and say what its exit code is."""
     stdout = sys.stdout
     try:
-        status = cli.main(standalone_mode=False)
+        try:
+            status = cli.main(standalone_mode=False)
+        finally:
+            _end_at_once()
     except (click.exceptions.Abort, KeyboardInterrupt):
         _say("klpkit: interrupted")
         return EXIT_SIGNAL + signal.SIGINT
@@ -130,6 +133,13 @@ def _have_streams() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     raise _Ended(number)
+
+
+def _end_at_once() -> None:
+    """Signals end klpkit as they end any program from now on: what it began is undone, the rest is words."""
+    for number in (signal.SIGINT, *ENDING):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _broken_pipe() -> int:
