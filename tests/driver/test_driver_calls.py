@@ -165,6 +165,25 @@ def test_a_signal_ends_compiler_and_driver(driver: Driver, gcc12: str, number: s
     assert not (driver.folder / "list").exists()
 
 
+def test_a_signal_that_comes_while_the_compiler_starts_is_passed_on() -> None:
+    script = """
+import os, signal
+from klpkit.compilers.driver import run
+spawn = os.posix_spawnp
+def spawned(*words, **options):
+    child = spawn(*words, **options)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return child
+os.posix_spawnp = spawned
+run.end(run.run(["sleep", "1000"]))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        assert process.wait(timeout=30) == -signal.SIGTERM
+    finally:
+        process.kill()
+
+
 def first_child(pid: int) -> int:
     """The first child of `pid` that has a child of its own: the compiler's driver, when it has started."""
     end = time.monotonic() + 20

@@ -70,6 +70,8 @@ def start(argv: list[str], *, stderr: int | None = None, env: dict[str, str] | N
         _child = os.posix_spawnp(argv[0], argv, env or os.environ, file_actions=actions, setsigdef=_PYTHON_IGNORES)
     except OSError as error:
         raise _no_start(argv, error) from error
+    if _received:  # before the name of whom to pass it on to was known
+        _pass_on(_received, None)
     return _child
 
 
