@@ -76,17 +76,3 @@ def test_makefiles_are_those_up_to_the_top(tmp_path: Path) -> None:
     found = list(Seen(tmp_path).makefiles("fs/proc/cmdline.o"))
     folders = [tmp_path / "fs/proc", tmp_path / "fs", tmp_path]
     assert found == [folder / name for folder in folders for name in ("Makefile", "Kbuild")]
-
-
-@pytest.mark.parametrize(
-    "name", ["scripts/Makefile.extrawarn", "scripts/Kbuild.include", "arch/x86/Makefile_32.cpu"]
-)
-def test_a_makefile_that_all_units_go_by_is_among_them(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.parent.mkdir(parents=True)
-    path.write_text("old")
-    os.utime(path, (1_000_000_000, 1_000_000_000))
-    mark = marked(tmp_path, list(Seen(tmp_path).makefiles("a.o")))
-    path.write_text("KBUILD_CFLAGS += -fno-ipa-ra\n")
-    seen = Seen(tmp_path)
-    assert not seen.holds(mark, seen.makefiles("a.o"))

@@ -119,6 +119,26 @@ def test_flags_are_asked_for_again_when_the_makefile_of_the_architecture_has_cha
     assert "-DPATCHED_RULES" in flags()
 
 
+def test_flags_are_asked_for_again_when_a_makefile_that_another_includes_has_changed(
+    stock_kernel: StockKernel, tmp_path: Path
+) -> None:
+    source = tmp_path / "linux"
+    rules, included = source / "lib/Makefile", source / "tools/common.mk"
+    for path in (rules, included):
+        path.parent.mkdir(parents=True)
+    rules.write_text(f"include $(srctree)/tools/common.mk\n{(stock_kernel.source / 'lib/Makefile').read_text()}")
+    included.write_text("# nothing yet\n")
+    merge(stock_kernel.source, source, {"lib", "tools"})
+
+    def flags() -> tuple[str, ...]:
+        (unit,) = commands_from_kbuild(stock_kernel.build, source, ["lib/ctype.c"])
+        return unit.arguments
+
+    assert "-DPATCHED_RULES" not in flags()
+    included.write_text("ccflags-y += -DPATCHED_RULES\n")
+    assert "-DPATCHED_RULES" in flags()
+
+
 def test_kbuilds_command_is_the_one_that_a_build_recorded(small_kernel: SmallKernel) -> None:
     tree = open_tree(small_kernel.build)
     sources = ["kernel/cred.c", "samples/livepatch/livepatch-sample.c"]

@@ -51,16 +51,18 @@ done
 role=none
 case " $KLPKIT_BUILT_IN " in *" $object "*) role=vmlinux ;; esac
 case " $KLPKIT_MODULES " in *" $object "*) role="module $KLPKIT_MODULE" ;; esac
-echo "$role" >"$object.role"
+printf '%s\n' "$role" $KLPKIT_MAKEFILES >"$object.role"
 [ "$role" != none ] || exit 1
 $real "$@" -E -MT "$object" >/dev/null || exit
 exec $real -c -x c /dev/null -o "$object"
 """
-# Make variables that reach the stand-in through the environment of its recipe.
+# Make variables that reach the stand-in through the environment of its recipe.  Each Make that leads there adds
+# what it has read to the list of makefiles.
 _ROLES = (
     "export KLPKIT_BUILT_IN = $(real-obj-y) $(lib-y) $(extra-y)",
     "export KLPKIT_MODULES = $(real-obj-m)",
     "export KLPKIT_MODULE = $(modfile)",
+    "export KLPKIT_MAKEFILES += $(abspath $(filter-out %.cmd,$(MAKEFILE_LIST)))",
 )
 
 
@@ -90,7 +92,7 @@ def commands_from_kbuild(
             record = _record(scratch, target)
             built = record.exists() and _is_built(record, target)
             units[target] = unit = _unit(build, record, target) if built or not skip_unbuilt else None
-            seen.note(_mark(record, target), _read_for(unit, target, seen), begun)
+            seen.note(_mark(record, target), _read_for(unit, record, target, seen), begun)
     return [unit for target in targets if (unit := units[target]) is not None]
 
 
@@ -112,13 +114,14 @@ def _known(build: Path, record: Path, target: str, seen: Seen) -> TranslationUni
     if head is None or not head.source or not _role(record.parent, target):
         return None
     unit = _unit(build, record, target)
-    return unit if seen.holds(_mark(record, target), _read_for(unit, target, seen)) else None
+    return unit if seen.holds(_mark(record, target), _read_for(unit, record, target, seen)) else None
 
 
-def _read_for(unit: TranslationUnit | None, target: str, seen: Seen) -> list[Path]:
+def _read_for(unit: TranslationUnit | None, record: Path, target: str, seen: Seen) -> list[Path]:
     """The files that decide what Kbuild says of `target`; `unit` is None where that is not built."""
     files = [unit.source, *unit.headers] if unit else []
-    return [*files, *seen.makefiles(target)]
+    # A new Makefile or Kbuild takes the place of what was read.
+    return [*files, *seen.makefiles(target), *_noted(record.parent, target)[1]]
 
 
 def _mark(record: Path, target: str) -> Path:
@@ -198,7 +201,7 @@ def _known_unbuilt(scratch: Path, target: str, seen: Seen) -> bool:
     record = _record(scratch, target)
     if _role(record.parent, target) != "none":
         return False
-    return seen.holds(_mark(record, target), seen.makefiles(target))
+    return seen.holds(_mark(record, target), _read_for(None, record, target, seen))
 
 
 def _ask_all(
@@ -306,9 +309,18 @@ def _unit(build: Path, record: Path, target: str) -> TranslationUnit:
 
 
 def _role(folder: Path, target: str) -> str:
-    """What the stand-in noted about `target`, whose record lies in `folder`; "" where it was never compiled."""
+    """What `target`, whose record lies in `folder`, is part of; "" where it was never compiled."""
+    return _noted(folder, target)[0]
+
+
+def _noted(folder: Path, target: str) -> tuple[str, list[Path]]:
+    """What the stand-in noted about `target`, whose record lies in `folder`: its part, and makefiles read for it.
+
+    A note that names no makefile is of an earlier klpkit: nothing tells whether it still holds.
+    """
     path = folder / f"{Path(target).name}.role"
-    return path.read_text().strip() if path.exists() else ""
+    role, *makefiles = (path.read_text() if path.exists() else "").splitlines() or [""]
+    return (role, [Path(name) for name in makefiles]) if makefiles else ("", [])
 
 
 def _refuse_unbuilt(scratch: Path, target: str) -> None:

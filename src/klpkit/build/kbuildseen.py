@@ -10,12 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from pathlib import Path
 
 _MAKEFILES = ("Makefile", "Kbuild")
-# What the top makefile includes, and Kbuild's own rules: they say flags for every source.
-_FOR_ALL = ("scripts/Makefile*", "scripts/Kbuild.include", "arch/*/Makefile*")
 
 
 class Seen:
@@ -26,18 +23,13 @@ class Seen:
         self._states: dict[str, tuple[int, int]] = {}
 
     def makefiles(self, target: str) -> Iterator[Path]:
-        """The makefiles, there or not, from the folder of `target` to the top of its tree, and those for all."""
+        """The makefiles, there or not, from the folder of `target` to the top of its tree."""
         folder = (self._source / target).parent
         while folder != folder.parent:
             yield from (folder / name for name in _MAKEFILES)
             if folder == self._source:
                 break
             folder = folder.parent
-        yield from self._for_all
-
-    @cached_property
-    def _for_all(self) -> list[Path]:
-        return [path for pattern in _FOR_ALL for path in sorted(self._source.glob(pattern))]
 
     def holds(self, mark: Path, files: Iterable[Path]) -> bool:
         """Whether `files` are as they were when `mark` was made."""
