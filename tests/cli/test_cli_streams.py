@@ -160,3 +160,22 @@ entry.main()
 """
     done = subprocess.run([sys.executable, "-c", script, "doctor"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+
+
+@pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_that_comes_twice_lets_klpkit_clean_up(number: str, status: int) -> None:
+    script = f"""
+import os, signal
+from klpkit.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def command(**options):
+    try:
+        os.kill(os.getpid(), signal.{number})
+    finally:
+        os.kill(os.getpid(), signal.{number})
+        print("cleaned up")
+main.cli.main = command
+main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "cleaned up\n")

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from importlib import import_module
 from types import FrameType
 
@@ -20,8 +21,12 @@ EXIT_BUG = 70
 # What a shell reports for a program that a signal ended: 128 and the signal's number.
 EXIT_SIGNAL = 128
 # Signals that ask a program to end; the programs that it runs are in groups of their own and get none of them.
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Signals within so many seconds are one: `timeout` sends two, and a second Ctrl-C must not interrupt cleaning up.
+TOGETHER = 1.0
 COLLECT_AFTER = 50_000  # objects
+
+_asked_at = -TOGETHER  # when a signal asked klpkit to end, on the monotonic clock
 
 
 class LazyGroup(click.Group):
@@ -132,12 +137,17 @@ def _have_streams() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    raise _Ended(number)
+    global _asked_at
+    now = time.monotonic()
+    if now - _asked_at < TOGETHER:
+        return
+    _asked_at = now
+    raise KeyboardInterrupt if number == signal.SIGINT else _Ended(number)
 
 
 def _end_at_once() -> None:
     """Signals end klpkit as they end any program from now on: what it began is undone, the rest is words."""
-    for number in (signal.SIGINT, *ENDING):
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
