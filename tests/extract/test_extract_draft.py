@@ -532,3 +532,62 @@ def test_positions_go_into_the_annotation(tmp_path: Path) -> None:
 def test_an_unknown_function_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no function g"):
         draft(tmp_path, "int f(void) { return 0; }\n", "g")
+
+
+def test_a_static_variable_that_a_person_named_like_a_macro_s_is_the_kernel_s(tmp_path: Path) -> None:
+    text = (
+        '#include "h.h"\n'
+        "#define say_once(x) ({ static int __said; if (!__said) { __said = 1; outside(x); } })\n"
+        "int f(struct thing *t)\n{\n\tstatic int __enabled = 0;\n\n\tsay_once(t);\n\treturn __enabled++;\n}\n"
+    )
+    made = draft(tmp_path, text, "f")
+    assert "extern int klpp_f___enabled;\n" in made.text
+    assert "static int __enabled" not in made.text
+    (static,) = (each for each in made.references if each.name == "klpp_f___enabled")
+    assert static.symbol.startswith("__enabled.")
+    assert made.anew == ("f",)
+
+
+def test_a_static_array_s_bound_may_have_parentheses(tmp_path: Path) -> None:
+    text = "#define MOST (1 << 3)\nint f(int i)\n{\n\tstatic int x[MOST];\n\n\treturn x[i & 7]++;\n}\n"
+    assert "extern int klpp_f_x[(1 << 3)];\n" in draft(tmp_path, text, "f").text
+
+
+TWO = "static int x; if (a > {n}) x++; return x + {n};"
+
+
+def test_a_static_variable_is_told_from_that_of_a_function_inside(tmp_path: Path) -> None:
+    """`outer` refers to both `x`, and only the code of `inner` itself says which is whose."""
+    inner = f"static inline int inner(int a) {{ {TWO.format(n=3)} }}\n"
+    outer = "int outer(int a) { static long x; x += a; return inner(a) + x; }\n"
+    made = draft(tmp_path, f"{inner}{outer}int (*kept)(int) = inner;\n", "outer")
+    (static,) = (each for each in made.references if each.name == "klpp_outer_x")
+    known = {symbol.name: symbol.size for symbol in ElfFile.open(tmp_path / "original/unit.o").symbols}
+    assert sorted(size for name, size in known.items() if name.startswith("x.")) == [4, 8]
+    assert known[static.symbol] == 8
+
+
+def test_static_variables_that_the_code_does_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    """Neither function has code of its own, and both have an `x`."""
+    one, two = (
+        f"static inline int {name}(int a) {{ {TWO.format(n=n)} }}\n" for name, n in (("one", 3), ("two", 5))
+    )
+    users = "int f(int a) { return one(a) + two(a * 7); }\n"
+    with pytest.raises(RefusedError, match="static-local-ambiguous"):
+        draft(tmp_path, one + two + users, "one", "f")
+
+
+def test_two_static_variables_of_one_name_in_a_function_are_refused(tmp_path: Path) -> None:
+    text = "int f(int a) { if (a) { static int x; return ++x; } else { static int x; return x += 2; } }\n"
+    with pytest.raises(RefusedError, match="static-local-ambiguous"):
+        draft(tmp_path, text, "f")
+
+
+def test_what_a_macro_defines_is_written_with_its_operators(tmp_path: Path) -> None:
+    text = (
+        "#define MAKE(name) int make_##name(int a) "
+        "{ a <<= 2; return a != 3 && a++ >= 4 ? a-- : a || !a ? a >> 1 : (a |= 8, a ^= 1); }\n"
+        "MAKE(one)\n"
+    )
+    made = draft(tmp_path, text, "make_one")
+    assert "return a != 3 && a ++ >= 4" in made.text

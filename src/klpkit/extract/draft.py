@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
@@ -16,7 +16,13 @@ from klpkit.extract.items import Item, Name, after_group, head_tokens
 from klpkit.extract.modulekeys import AS_DATA
 from klpkit.extract.numbering import numbered, plain
 from klpkit.extract.preprocessed import Include, Macro
-from klpkit.extract.statics import StaticLocal, starts_anew, static_locals, without_static_locals
+from klpkit.extract.statics import (
+    StaticLocal,
+    functions_with,
+    starts_anew,
+    static_locals,
+    without_static_locals,
+)
 from klpkit.extract.syscalls import call_of, copied_call, copied_name
 from klpkit.extract.text import joined, prototype, renamed, without_static
 
@@ -48,8 +54,11 @@ class StaticSymbols(Protocol):
     def has_code(self, name: str) -> bool:
         """Whether the function `name` has code of its own there: else its users carry it, here as there."""
 
-    def static_local(self, function: str, name: str) -> str | None:
-        """The symbol; None where it can't be told."""
+    def static_local(self, function: str, name: str, others: Collection[str]) -> str | None:
+        """The symbol of the static variable `name` of `function`; None where the unit has none.
+
+        `others` are functions with such a variable too.  Raises `RefusedError` where nothing tells which is meant.
+        """
 
     def size(self, name: str) -> int | None:
         """The bytes of the variable `name` of the unit; None where there is none."""
@@ -149,9 +158,10 @@ class _Writer:
         for item in kept.chunk.items:
             for name in item.declares:
                 if name.kind == "function":
-                    found = [local for local in static_locals(item, name.text) if self._known(local)]
+                    locals_ = static_locals(item, name.text, kept.chunk.text)
+                    found = [local for local in locals_ if self._known(local)]
                     text = without_static_locals(text, found)
-                    self.draft.anew += [name.text] * starts_anew(item)
+                    self.draft.anew += [name.text] * starts_anew(item, kept.chunk.text)
                     before += [local.declaration for local in found]
         for function in patched:
             if self.statics.has_code(function):
@@ -180,7 +190,8 @@ class _Writer:
 
     def _known(self, local: StaticLocal) -> bool:
         """Note the symbol of a static variable; one that the kernel does not have is copied: it never changes."""
-        symbol = self.statics.static_local(local.function, local.name)
+        others = functions_with(self.source.chunks, local.name) - {local.function}
+        symbol = self.statics.static_local(local.function, local.name, others)
         if symbol is not None:
             self.draft.symbols[local.alias] = symbol
         return symbol is not None

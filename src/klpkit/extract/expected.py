@@ -6,6 +6,8 @@ have a function of the same name, and a symbol does not say whether callers may 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from klpkit.target import TargetObject
 
 
@@ -32,6 +34,6 @@ class ExpectedOriginal:
         found = self._home.positions(name)
         return found[0].size if len(found) == 1 else None
 
-    def static_local(self, function: str, name: str) -> str | None:
+    def static_local(self, function: str, name: str, others: Collection[str]) -> str | None:
         """Any name will do for the text of a draft; most static variables inside functions do have a symbol."""
         return f"{function}.{name}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 _TOKEN = re.compile(
     r"""(?:u8|[uUL])?"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[A-Za-z_$\u0080-\U0010ffff][\w$]*|\.?\d(?:[eEpP][+-]|[\w.])*
-      |->|\.\.\.|[^\s]""",
+      |\.\.\.|<<=|>>=|<<|>>|->|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|[^\s]""",
     re.VERBOSE,
 )
 _WORD = re.compile(r"[A-Za-z_$\u0080-\U0010ffff][\w$]*$")

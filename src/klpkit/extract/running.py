@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from klpkit.diff.load import load
 from klpkit.diff.pool import Pool
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
+from klpkit.errors import RefusedError
 
 _STT_TLS = 6  # gABI, "Symbol Types"
 _STATIC = re.compile(r"([A-Za-z_]\w*)\.\d+$")
@@ -57,15 +58,29 @@ class CompiledOriginal:
         sizes = (symbol.size for symbol in self.elf.symbols if symbol.name == name and symbol.section > 0)
         return next(sizes, None)
 
-    def static_local(self, function: str, name: str) -> str | None:
-        """The symbol of the static variable `name` of `function`; None where that is not one.
+    def static_local(self, function: str, name: str, others: Collection[str]) -> str | None:
+        """The symbol of the static variable `name` of `function`; None where the unit has no such symbol.
 
         Read from what the code of the function itself refers to, else that of the whole unit, into which it was
-        inlined.
+        inlined.  `others` are functions with a static variable of that name as well: theirs are not meant.
+        Raises `RefusedError` where nothing tells which symbol is: a wrong one, or a copy, would be another state.
         """
-        own = self._static_uses[function].get(name, set())
-        found = own or set().union(*(uses.get(name, set()) for uses in self._static_uses.values()))
-        return next(iter(found)) if len(found) == 1 else None
+        everywhere, own = self._used(name, self._static_uses), self._used(name, (function,))
+        if not everywhere:
+            return None
+        left = own if len(own) == 1 else (own or everywhere) - self._used(name, others)
+        if len(left) == 1 and (own or all(self._used(name, (other,)) for other in others)):
+            return next(iter(left))
+        raise RefusedError(
+            "static-local-ambiguous",
+            f"{function}: nothing tells which of the unit's symbols its static variable {name} is",
+            hint="give the variables distinct names, or extract the callers of the function",
+        )
+
+    def _used(self, name: str, functions: Iterable[str]) -> set[str]:
+        """The symbols of static variables called `name` that the code of `functions` refers to."""
+        known = (self._static_uses[function].get(name, set()) for function in tuple(functions))
+        return set[str]().union(*known)
 
     @cached_property
     def _static_uses(self) -> dict[str, dict[str, set[str]]]:

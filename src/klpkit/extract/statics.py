@@ -7,11 +7,12 @@ compiled original.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from klpkit.build.csource import lexemes
 from klpkit.errors import RefusedError
+from klpkit.extract.chunks import Chunk
 from klpkit.extract.items import Item, initialiser, split
 from klpkit.extract.numbering import LEFT_OUT
 from klpkit.extract.text import joined, renamed
@@ -19,6 +20,7 @@ from klpkit.extract.text import joined, renamed
 _OPEN, _CLOSE = "([{", ")]}"
 # What the compiler makes once for each function, and macros once for each use: a copy has its own.
 _UNNAMED = re.compile(r"_rs|__\w+")
+_RATE_LIMIT = "_rs"  # state of messages, whoever writes it down (`include/linux/ratelimit.h`)
 # One place that can be told to print (`include/linux/dynamic_debug.h`), by whatever name a macro calls it.
 _PRINTING_PLACE = "_ddebug"
 # Its address alone counts (`include/linux/lockdep_types.h`): a copy is another class of locks, as it should be.
@@ -38,36 +40,58 @@ class StaticLocal:
         return f"klpp_{self.function}_{self.name}"
 
 
-def static_locals(item: Item, function: str) -> Iterator[StaticLocal]:
-    """The static variables that the text of `item`'s function names; constants and those of macros left out.
+def static_locals(item: Item, function: str, text: str = "") -> Iterator[StaticLocal]:
+    """The static variables that the function of `item` names in its own `text`; constants and macros' left out.
 
     Raises `RefusedError` for a declaration that can't be taken apart: a copy of it would have a state of its own.
     """
+    spelled = {token for kind, token, _ in lexemes(text) if kind == "word"}
+    seen = set()
     for declaration in _declarations(item.tokens):
         head = declaration[: initialiser(declaration)]
         words = [index for index, token in enumerate(head) if re.match(r"[A-Za-z_]\w*$", token)]
         bracket = next((index for index, token in enumerate(head) if token in "[("), len(head))
         named = [index for index in words if index < bracket]
         name = head[named[-1]] if named else ""
-        if _made_for_use(head, name) or _KEY in head or (named and _is_constant(head[: named[-1]])):
+        if _made_for_use(head, name, spelled) or _KEY in head or (named and _is_constant(head[: named[-1]])):
             continue
-        if not name or "(" in head or len(split(declaration, ",")) > 1:
+        if not name or name in seen or head[bracket : bracket + 1] == ["("] or len(split(declaration, ",")) > 1:
             raise _unclear(function, joined(declaration))
+        seen.add(name)
         made = StaticLocal(function, name, "")
         text = joined([*head[: named[-1]], made.alias, *head[named[-1] + 1 :]])
         yield StaticLocal(function, name, f"extern {text};")
 
 
-def _made_for_use(head: Sequence[str], name: str) -> bool:
-    return bool(_UNNAMED.fullmatch(name)) or _PRINTING_PLACE in head
+def functions_with(chunks: Iterable[Chunk], name: str) -> set[str]:
+    """The functions of a source that have a static variable `name`."""
+    return {
+        each.text
+        for chunk in chunks
+        for item in chunk.items
+        if name in item.tokens and any(name in _name_part(words) for words in _declarations(item.tokens))
+        for each in item.declares
+        if each.kind == "function"
+    }
 
 
-def starts_anew(item: Item) -> bool:
-    """Whether macros in the text of `item` keep state for each of their uses: messages said once, rate limits."""
+def _name_part(declaration: Sequence[str]) -> Sequence[str]:
+    return declaration[: initialiser(declaration)]
+
+
+def _made_for_use(head: Sequence[str], name: str, spelled: Container[str]) -> bool:
+    """Whether a macro made the variable: one whose name a person has `spelled` is the function's own state."""
+    made = bool(_UNNAMED.fullmatch(name)) and (name == _RATE_LIMIT or name not in spelled)
+    return made or _PRINTING_PLACE in head
+
+
+def starts_anew(item: Item, text: str = "") -> bool:
+    """Whether macros in the `text` of `item` keep state for each use: messages said once, rate limits."""
+    spelled = {token for kind, token, _ in lexemes(text) if kind == "word"}
     for declaration in _declarations(item.tokens):
         head = declaration[: initialiser(declaration)]
         words = [index for index, token in enumerate(head) if re.match(r"[A-Za-z_]\w*$", token)]
-        if words and _made_for_use(head, head[words[-1]]) and not _is_constant(head[: words[-1]]):
+        if words and _made_for_use(head, head[words[-1]], spelled) and not _is_constant(head[: words[-1]]):
             return True
     return False
 
