@@ -34,6 +34,14 @@ int knowing(int *p) { int x = pure(*p + 1); return *p + x; }
 int unaliased(int *p) { int x = state; *p = 1; return x + state; }
 int loud(int a) { return quiet(a) + outside(a); }
 int gone(int a) { return small(a); }
+#define MARK(name) static int __attribute__((section(".data.once"), unused)) name
+#define once() ({ MARK(__said); int before = __said; __said = 1; !before; })
+#define two(a) ({ MARK(__x); MARK(__y); outside(a + __x++) + other(__y++); })
+#define same(a) ({ MARK(__x); MARK(__y); outside(a - __x++) + other(__x++); })
+int noisy(int a) { return (once() ? outside(a) : 0) + (once() ? other(a) : 0); }
+int rare(int a) { return once() ? other(a) * 2 : a; }
+int seldom(int a) { return (once() ? outside(a) * 3 : a) + two(a); }
+int twice(int a) { return same(a); }
 int says(const char *);
 int first_said(int a) { return says(__func__) + a; }
 int then_said(int a) { return says(__func__) - a; }
@@ -150,6 +158,25 @@ def test_what_only_the_kernel_s_compiler_saw_is_named(toy: Toy) -> None:
 def test_a_variable_that_only_the_kernel_s_compiler_knew_whole_is_named(toy: Toy) -> None:
     found = toy.check("unaliased", by_itself=True)["unaliased"]
     assert (found.sameness, found.known) == (Sameness.DIFFERS, ("state",))
+
+
+def test_what_macros_make_once_a_use_may_lie_elsewhere(toy: Toy) -> None:
+    """The unit has the marks of `rare` between those of the others, the draft does not."""
+    found = toy.check("noisy", "seldom", "twice")
+    assert {each.sentence for each in found.values()} == {"code as in the kernel"}
+
+
+@pytest.mark.parametrize(
+    ("function", "change"),
+    [
+        ("noisy", ("int before = __said; __said = 1", "int before = __said; __said = 2")),
+        ("noisy", ("MARK(__said);", "MARK(__said) = 5;")),
+        ("seldom", ("other(__y++)", "other(__x++)")),
+        ("twice", ("other(__x++)", "other(__y++)")),
+    ],
+)
+def test_a_slip_with_what_macros_make_once_a_use_shows(toy: Toy, function: str, change: tuple[str, str]) -> None:
+    assert toy.check("noisy", "seldom", "twice", change=change)[function].sameness is Sameness.DIFFERS
 
 
 @pytest.mark.parametrize("function", ["first_said", "then_said"])

@@ -23,9 +23,15 @@ _TABLES = frozenset((c.SHT_NULL, c.SHT_SYMTAB, c.SHT_SYMTAB_SHNDX, c.SHT_RELA, c
 
 def model_of(elf: ElfFile) -> ElfObject:
     """The model of the relocatable object `elf`."""
+    return numbered_model(elf)[0]
+
+
+def numbered_model(elf: ElfFile) -> tuple[ElfObject, dict[int, ObjSection]]:
+    """As `model_of`, and the sections of the model by their numbers in `elf`."""
     if not elf.relocatable:
         raise FormatError(elf.path, "file header", "not a relocatable object", hint="name a .o or .ko file")
-    return _Reading(elf).run()
+    reading = _Reading(elf)
+    return reading.run(), reading.sections
 
 
 class _Reading:

@@ -21,6 +21,7 @@ from klpkit.elf import constants as c
 from klpkit.elf.model import ObjSection, ObjSymbol
 from klpkit.errors import RefusedError
 from klpkit.extract.making import UnitDraft
+from klpkit.extract.onceuse import shared, with_uses_apart
 from klpkit.target import Target
 from klpkit.target.fidelity import FunctionFidelity, Verdict, fidelity_of
 from klpkit.target.module import Module
@@ -122,6 +123,9 @@ def compared(draft: UnitDraft, path: Path, original: Path, shipped: Shipped) -> 
         found = fidelity_of(Original.open(renamed), shipped, source=str(draft.unit.source), owner=draft.home)
     except RefusedError as error:
         return tuple(Checked(name, Sameness.UNKNOWN, difference=error.message) for name in draft.functions)
+    if shared(found.placing):
+        why = "two of the draft's marks for once-only state are one in the kernel"
+        return tuple(Checked(name, Sameness.DIFFERS, difference=why) for name in draft.functions)
     by_name = {each.name: each for each in found.functions}
     uses = _Uses(renamed)
     return tuple(_checked(name, by_name.get(name), unit, uses) for name in draft.functions)
@@ -181,7 +185,7 @@ def _with_kernel_names(draft: UnitDraft, path: Path, unit: _Unit) -> ElfObject:
     """The compiled draft as if its functions and static variables were the kernel's."""
     names = {copy: name for name, copy in draft.functions.items()}
     names |= {each.name: each.symbol for each in draft.references if each.symbol}
-    model = ElfObject.read(path)
+    model = with_uses_apart(ElfFile.open(path))
     for symbol in model.symbols:
         copy = symbol.name
         symbol.name = names.get(copy) or unit.numbered(symbol, names) or copy

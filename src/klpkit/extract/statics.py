@@ -19,7 +19,7 @@ from klpkit.extract.text import joined, renamed
 
 _OPEN, _CLOSE = "([{", ")]}"
 # What the compiler makes once for each function, and macros once for each use: a copy has its own.
-_UNNAMED = re.compile(r"_rs|__\w+")
+MADE_FOR_USE = re.compile(r"_rs|__\w+")
 _RATE_LIMIT = "_rs"  # state of messages, whoever writes it down (`include/linux/ratelimit.h`)
 # One place that can be told to print (`include/linux/dynamic_debug.h`), by whatever name a macro calls it.
 _PRINTING_PLACE = "_ddebug"
@@ -81,7 +81,7 @@ def _name_part(declaration: Sequence[str]) -> Sequence[str]:
 
 def _made_for_use(head: Sequence[str], name: str, spelled: Container[str]) -> bool:
     """Whether a macro made the variable: one whose name a person has `spelled` is the function's own state."""
-    made = bool(_UNNAMED.fullmatch(name)) and (name == _RATE_LIMIT or name not in spelled)
+    made = bool(MADE_FOR_USE.fullmatch(name)) and (name == _RATE_LIMIT or name not in spelled)
     return made or _PRINTING_PLACE in head
 
 
