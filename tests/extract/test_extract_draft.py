@@ -591,3 +591,11 @@ def test_what_a_macro_defines_is_written_with_its_operators(tmp_path: Path) -> N
     )
     made = draft(tmp_path, text, "make_one")
     assert "return a != 3 && a ++ >= 4" in made.text
+
+
+def test_the_copy_of_an_inline_function_is_traced_no_more_than_the_kernel_s(tmp_path: Path) -> None:
+    text = (
+        "#define notrace __attribute__((no_instrument_function))\n#define inline inline notrace\n"
+        "static inline int f(int a) { return a * 3; }\nint (*kept)(int) = f;\n"
+    )
+    assert "\nnotrace int klpp_f(int a)" in draft(tmp_path, text, "f").text

@@ -38,6 +38,7 @@ def test_static_goes_from_the_function_and_nothing_else() -> None:
     text = "static int a;\nstatic inline int f(int x)\n{\n\tstatic int n;\n\treturn n;\n}\nstatic int g(void);\n"
     expected = "static int a;\nint f(int x)\n{\n\tstatic int n;\n\treturn n;\n}\nstatic int g(void);\n"
     assert without_static(text, "f") == expected
+    assert without_static(text, "f", inline="notrace") == expected.replace("int f", "notrace int f")
 
 
 def test_static_locals_are_declared_outside_under_a_name_of_their_own() -> None:

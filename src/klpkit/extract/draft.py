@@ -29,6 +29,7 @@ from klpkit.extract.text import joined, prototype, renamed, without_static
 PREFIX = "klpp_"
 # Macros that make a header define what its users only declare: one kernel has room for one of these.
 _DEFINING = frozenset({"CREATE_TRACE_POINTS"})
+_NOTRACE = "notrace"
 _PLACING = re.compile(r"\b_*(section|used|unused|noinline|always_inline|gnu_inline|aligned|alias)_*\b")
 
 
@@ -165,7 +166,7 @@ class _Writer:
                     before += [local.declaration for local in found]
         for function in patched:
             if self.statics.has_code(function):
-                text = without_static(self._storage_shown(text), function)
+                text = without_static(self._storage_shown(text), function, inline=self._untraced)
             self.draft.functions[function] = PREFIX + function
         if patched and call:
             text = "\n".join([copied_call(text, PREFIX), *self._visible(kept, patched, call)])
@@ -175,6 +176,12 @@ class _Writer:
         """`text` with `static` in the place of macros that stand for it."""
         words = {word for kind, word, _ in lexemes(text) if kind == "word"}
         return renamed(text, {word: shown for word in words if (shown := self.source.storage(word))})
+
+    @property
+    def _untraced(self) -> str:
+        """`notrace` where the source's `inline` says that (`include/linux/compiler_types.h`): a copy stays so."""
+        definitions = self.source.found.macros.get("inline")
+        return _NOTRACE if definitions and _NOTRACE in definitions[-1].text.split() else ""
 
     def _visible(self, kept: Kept, patched: Sequence[str], call: str) -> Iterator[str]:
         """Names that the glue can use for the functions of a system call; some are static by their macro."""

@@ -15,7 +15,8 @@ _STORAGE_LIST = """
     __cacheline_aligned_in_smp __latent_entropy __weak
 """
 _STORAGE = frozenset(_STORAGE_LIST.split())
-_HIDING = {("word", word) for word in ("static", "inline", "__weak", "__always_inline")}
+_INLINE = ("inline", "__always_inline")
+_HIDING = {("word", word) for word in ("static", "__weak", *_INLINE)}
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
@@ -36,8 +37,11 @@ def _renamed_pieces(text: str, names: Mapping[str, str]) -> Iterator[str]:
             before = before + token if (before, token) == ("-", ">") else token
 
 
-def without_static(text: str, name: str) -> str:
-    """`text` with the definition or declaration of function `name` at its top visible to other files."""
+def without_static(text: str, name: str, *, inline: str = "") -> str:
+    """`text` with the definition or declaration of function `name` at its top visible to other files.
+
+    `inline` is what that word stands for besides, and is put in its place.
+    """
     pieces = [(kind, token) for kind, token, _ in lexemes(text)]
     depth, start, gone = 0, 0, set()
     for index, (kind, token) in enumerate(pieces):
@@ -46,6 +50,9 @@ def without_static(text: str, name: str) -> str:
             gone |= {i for i in range(start, index) if pieces[i] in _HIDING}
         elif depth == 0 and token in (";", "}"):
             start = index
+    for index in [index for index in sorted(gone) if pieces[index][1] in _INLINE][: bool(inline)]:
+        gone.discard(index)
+        pieces[index] = ("word", inline)
     # The blank after a word goes with it.
     gone |= {index + 1 for index in gone if index + 1 < len(pieces) and pieces[index + 1][0] == "blank"}
     return "".join(token for index, (_, token) in enumerate(pieces) if index not in gone)
