@@ -599,3 +599,24 @@ def test_the_copy_of_an_inline_function_is_traced_no_more_than_the_kernel_s(tmp_
         "static inline int f(int a) { return a * 3; }\nint (*kept)(int) = f;\n"
     )
     assert "\nnotrace int klpp_f(int a)" in draft(tmp_path, text, "f").text
+
+
+def test_a_header_s_state_is_the_kernel_s_or_the_draft_is_refused(tmp_path: Path) -> None:
+    header = (
+        "#ifndef T\n#define T\nstatic inline int tick(int a) { static int ticks; return a + ++ticks; }\n#endif\n"
+    )
+    text = '#include "tick.h"\nint f(int a) { return tick(a) * 2; }\n'
+    for folder in (tmp_path / "one", tmp_path / "both"):
+        folder.mkdir()
+        (folder / "tick.h").write_text(header)
+    with pytest.raises(RefusedError, match=r"own beside the kernel's ticks \[doubled-state\]"):
+        draft(tmp_path / "one", text, "f")
+    assert "extern int klpp_tick_ticks;" in draft(tmp_path / "both", text, "f", "tick").text
+
+
+def test_a_copy_has_lock_classes_of_its_own(tmp_path: Path) -> None:
+    text = (
+        "struct lock_class_key { int x; };\nvoid hold(struct lock_class_key *);\n"
+        "void f(void) { static struct lock_class_key busy; hold(&busy); }\n"
+    )
+    assert "static struct lock_class_key busy;" in draft(tmp_path, text, "f").text

@@ -22,7 +22,8 @@ from klpkit.extract.composing import Composition, compose
 from klpkit.extract.draft import Draft
 from klpkit.extract.modulekeys import AS_DATA
 from klpkit.extract.references import Kernel, Reference, annotation_lines, references
-from klpkit.extract.running import CompiledOriginal
+from klpkit.extract.running import CompiledOriginal, own_state
+from klpkit.extract.statics import lock_keys
 from klpkit.extract.unitsource import UnitSource
 from klpkit.programs import NoSpaceError, ProgramFailedError
 
@@ -140,6 +141,7 @@ class UnitReader:
         draft, compiled, all_includes = self._compiled(made, work)
         elf = ElfFile.open(compiled)
         self._check_visible(draft, elf)
+        self._check_state(closed, elf)
         undefined = references(elf, self.kernel, draft.symbols)
         return UnitDraft(
             self.unit,
@@ -170,6 +172,17 @@ class UnitReader:
                     f"the copy {copy} stays static: a macro of the source makes it so",
                     hint="write the function without the macro in the source, or extract its callers",
                 )
+
+    def _check_state(self, closed: Plan, compiled: ElfFile) -> None:
+        """Raise `RefusedError` where the draft has a state of its own beside the kernel's of the same name."""
+        doubled = {name for name in own_state(compiled) if name in self._running.state}
+        doubled -= lock_keys(kept.chunk for kept in closed.kept.values())
+        if doubled:
+            raise RefusedError(
+                "doubled-state",
+                f"the draft would have a state of its own beside the kernel's {', '.join(sorted(doubled))}",
+                hint="extract the functions that use it too, or write a declaration of it by hand",
+            )
 
     def alone(self, draft: UnitDraft) -> Path:
         """The object of `draft` with each function compiled as if there were no other, beside its other object."""

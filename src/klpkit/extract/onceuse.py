@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from klpkit.diff.load import load
-from klpkit.diff.names import declared
 from klpkit.diff.pool import Pool
 from klpkit.elf import ElfFile, ElfObject
 from klpkit.elf import constants as c
 from klpkit.elf.model import ObjRelocation, ObjSection, ObjSymbol
 from klpkit.elf.modelread import numbered_model
-from klpkit.extract.statics import MADE_FOR_USE
+from klpkit.extract.statics import made_for_use
 from klpkit.target.placing import Placing
 
 _PREFIX = ".klpkit.once."
-_DESCRIPTORS = "__dyndbg"  # `include/linux/dynamic_debug.h`
 
 
 def with_uses_apart(elf: ElfFile) -> ElfObject:
@@ -53,10 +51,7 @@ def _is_made(elf: ElfFile, row: int) -> bool:
         return False
     if int(elf.sections.type[section]) == c.SHT_NOBITS or not int(elf.sections.flags[section]) & c.SHF_WRITE:
         return False
-    plain = declared(table.names[row])
-    return elf.sections.names[section] == _DESCRIPTORS or (
-        plain is not None and MADE_FOR_USE.fullmatch(plain) is not None
-    )
+    return made_for_use(table.names[row], elf.sections.names[section])
 
 
 def _taken_out(symbol: ObjSymbol, name: str) -> ObjSection:

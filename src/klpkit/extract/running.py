@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from klpkit.diff.load import load
+from klpkit.diff.names import declared
 from klpkit.diff.pool import Pool
 from klpkit.elf import ElfFile
 from klpkit.elf import constants as c
 from klpkit.errors import RefusedError
+from klpkit.extract.statics import made_for_use
 
 _STT_TLS = 6  # gABI, "Symbol Types"
 _STATIC = re.compile(r"([A-Za-z_]\w*)\.\d+$")
@@ -52,6 +54,11 @@ class CompiledOriginal:
     def variable(self, name: str) -> bool:
         """Whether there is data under the plain name."""
         return self._kinds.get(name) in (c.STT_OBJECT, _STT_TLS)
+
+    @cached_property
+    def state(self) -> frozenset[str]:
+        """The variables that can change, without the numbers of the compiler's."""
+        return frozenset(own_state(self.elf))
 
     def size(self, name: str) -> int | None:
         """The bytes of the variable `name`; None where there is none."""
@@ -94,3 +101,13 @@ class CompiledOriginal:
             if (numbered := _STATIC.match(symbol)) and self.variable(symbol):
                 uses[graph.names[owner].split(".")[0]][numbered[1]].add(symbol)
         return uses
+
+
+def own_state(elf: ElfFile) -> Iterator[str]:
+    """The static variables of an object that can change, as its source calls them; what macros make left out."""
+    for symbol in elf.symbols:
+        if symbol.section <= 0 or symbol.bind != c.STB_LOCAL or symbol.type not in (c.STT_OBJECT, _STT_TLS):
+            continue
+        section = elf.sections[symbol.section]
+        if symbol.size and section.flags & c.SHF_WRITE and not made_for_use(symbol.name, section.name):
+            yield declared(symbol.name) or symbol.name

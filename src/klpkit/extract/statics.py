@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from klpkit.build.csource import lexemes
+from klpkit.diff.names import declared
 from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Chunk
 from klpkit.extract.items import Item, initialiser, split
@@ -23,6 +24,7 @@ MADE_FOR_USE = re.compile(r"_rs|__\w+")
 _RATE_LIMIT = "_rs"  # state of messages, whoever writes it down (`include/linux/ratelimit.h`)
 # One place that can be told to print (`include/linux/dynamic_debug.h`), by whatever name a macro calls it.
 _PRINTING_PLACE = "_ddebug"
+_PRINTING_PLACES = "__dyndbg"
 # Its address alone counts (`include/linux/lockdep_types.h`): a copy is another class of locks, as it should be.
 _KEY = "lock_class_key"
 
@@ -102,6 +104,17 @@ def _unclear(function: str, what: str) -> RefusedError:
         f"{function}: can't take out the declaration of its static variable: {what}",
         hint="give each static variable a declaration of its own in the source, or extract its callers",
     )
+
+
+def made_for_use(name: str, section: str) -> bool:
+    """Whether a compiled variable is what a macro makes for one use: the symbol `name` in `section`."""
+    return section == _PRINTING_PLACES or MADE_FOR_USE.fullmatch(declared(name) or name) is not None
+
+
+def lock_keys(chunks: Iterable[Chunk]) -> set[str]:
+    """The words of declarations of lock classes, of which each copy is to have its own."""
+    declarations = (words for chunk in chunks for item in chunk.items for words in _declarations(item.tokens))
+    return {word for words in declarations if _KEY in words for word in words}
 
 
 def without_static_locals(text: str, found: Sequence[StaticLocal]) -> str:
