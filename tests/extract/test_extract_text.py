@@ -74,6 +74,21 @@ def test_state_that_would_be_doubled_is_refused(declaration: str) -> None:
         list(static_locals(item, "f"))
 
 
+@pytest.mark.parametrize(
+    ("declaration", "expected"),
+    [
+        (
+            'static __attribute__((section(".data..percpu"))) __typeof__(int) x;',
+            "extern __typeof__ (int) klpp_f_x;",
+        ),
+        ("static typeof(y[0]) x[4];", "extern typeof (y[0]) klpp_f_x[4];"),
+    ],
+)
+def test_a_type_may_be_that_of_something(declaration: str, expected: str) -> None:
+    (item,) = items([(1, f"int f(void) {{ {declaration} return 0; }}")])
+    assert [local.declaration for local in static_locals(item, "f")] == [expected]
+
+
 def test_a_pointer_to_constant_text_is_no_constant() -> None:
     (item,) = items([(1, "int f(void) { static const char *x; return 0; }")])
     assert [local.name for local in static_locals(item, "f")] == ["x"]

@@ -14,13 +14,14 @@ from klpkit.build.csource import lexemes
 from klpkit.diff.names import declared
 from klpkit.errors import RefusedError
 from klpkit.extract.chunks import Chunk
-from klpkit.extract.items import Item, initialiser, split
+from klpkit.extract.items import Item, after_group, initialiser, split
 from klpkit.extract.numbering import LEFT_OUT
 from klpkit.extract.text import joined, renamed
 
 _OPEN, _CLOSE = "([{", ")]}"
+_TYPEOF = ("typeof", "__typeof", "__typeof__", "typeof_unqual")
 # What the compiler makes once for each function, and macros once for each use: a copy has its own.
-MADE_FOR_USE = re.compile(r"_rs|__\w+")
+_MADE_FOR_USE = re.compile(r"_rs|__\w+")
 _RATE_LIMIT = "_rs"  # state of messages, whoever writes it down (`include/linux/ratelimit.h`)
 # One place that can be told to print (`include/linux/dynamic_debug.h`), by whatever name a macro calls it.
 _PRINTING_PLACE = "_ddebug"
@@ -52,7 +53,7 @@ def static_locals(item: Item, function: str, text: str = "") -> Iterator[StaticL
     for declaration in _declarations(item.tokens):
         head = declaration[: initialiser(declaration)]
         words = [index for index, token in enumerate(head) if re.match(r"[A-Za-z_]\w*$", token)]
-        bracket = next((index for index, token in enumerate(head) if token in "[("), len(head))
+        bracket = _first_bracket(head)
         named = [index for index in words if index < bracket]
         name = head[named[-1]] if named else ""
         if _made_for_use(head, name, spelled) or _KEY in head or (named and _is_constant(head[: named[-1]])):
@@ -61,8 +62,16 @@ def static_locals(item: Item, function: str, text: str = "") -> Iterator[StaticL
             raise _unclear(function, joined(declaration))
         seen.add(name)
         made = StaticLocal(function, name, "")
-        text = joined([*head[: named[-1]], made.alias, *head[named[-1] + 1 :]])
-        yield StaticLocal(function, name, f"extern {text};")
+        shown = joined([*head[: named[-1]], made.alias, *head[named[-1] + 1 :]])
+        yield StaticLocal(function, name, f"extern {shown};")
+
+
+def _first_bracket(head: Sequence[str]) -> int:
+    """The position of the first bracket behind the type; past the end where there is none."""
+    index = 0
+    while index < len(head) and head[index] not in ("[", "("):
+        index = after_group(head, index + 1) if head[index] in _TYPEOF else index + 1
+    return index
 
 
 def functions_with(chunks: Iterable[Chunk], name: str) -> set[str]:
@@ -83,7 +92,7 @@ def _name_part(declaration: Sequence[str]) -> Sequence[str]:
 
 def _made_for_use(head: Sequence[str], name: str, spelled: Container[str]) -> bool:
     """Whether a macro made the variable: one whose name a person has `spelled` is the function's own state."""
-    made = bool(MADE_FOR_USE.fullmatch(name)) and (name == _RATE_LIMIT or name not in spelled)
+    made = bool(_MADE_FOR_USE.fullmatch(name)) and (name == _RATE_LIMIT or name not in spelled)
     return made or _PRINTING_PLACE in head
 
 
@@ -108,7 +117,7 @@ def _unclear(function: str, what: str) -> RefusedError:
 
 def made_for_use(name: str, section: str) -> bool:
     """Whether a compiled variable is what a macro makes for one use: the symbol `name` in `section`."""
-    return section == _PRINTING_PLACES or MADE_FOR_USE.fullmatch(declared(name) or name) is not None
+    return section == _PRINTING_PLACES or _MADE_FOR_USE.fullmatch(declared(name) or name) is not None
 
 
 def lock_keys(chunks: Iterable[Chunk]) -> set[str]:
