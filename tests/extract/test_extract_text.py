@@ -34,6 +34,12 @@ def test_a_prototype_is_read_off_a_definition_or_not_at_all(text: str, name: str
     assert prototype(text, name) == expected
 
 
+def test_a_structure_may_have_the_function_s_name() -> None:
+    text = "static int f(struct f *f1, union /* of */ f *f2) { return sizeof(struct f) + f(f1, f2); }"
+    expected = text.replace("int f(", "int klpp_f(").replace("+ f(", "+ klpp_f(")
+    assert renamed(text, {"f": "klpp_f"}) == expected
+
+
 def test_static_goes_from_the_function_and_nothing_else() -> None:
     text = "static int a;\nstatic inline int f(int x)\n{\n\tstatic int n;\n\treturn n;\n}\nstatic int g(void);\n"
     expected = "static int a;\nint f(int x)\n{\n\tstatic int n;\n\treturn n;\n}\nstatic int g(void);\n"

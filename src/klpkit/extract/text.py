@@ -20,14 +20,14 @@ _HIDING = {("word", word) for word in ("static", "__weak", *_INLINE)}
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
-    """`text` with each identifier of `names` replaced, members (`.x`, `->x`) and strings left alone."""
+    """`text` with each identifier of `names` replaced, members (`.x`, `->x`), tags and strings left alone."""
     return "".join(_renamed_pieces(text, names))
 
 
 def _renamed_pieces(text: str, names: Mapping[str, str]) -> Iterator[str]:
     before = ""
     for kind, token, _ in lexemes(text):
-        if kind == "word" and token in names and before not in (".", "->"):
+        if kind == "word" and token in names and before not in (".", "->", "struct", "union", "enum"):
             yield names[token]
         elif kind == "directive":
             yield _IDENTIFIER.sub(lambda word: names.get(word[0], word[0]), token)
