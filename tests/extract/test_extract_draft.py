@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from pathlib import Path
 from textwrap import dedent
 
@@ -13,6 +14,7 @@ from klpkit.build.replays import replay
 from klpkit.elf import ElfFile
 from klpkit.errors import RefusedError, UserError
 from klpkit.extract.making import UnitDraft, draft_unit
+from klpkit.extract.running import CompiledOriginal
 
 HEADER = """\
 #ifndef H
@@ -620,3 +622,14 @@ def test_a_copy_has_lock_classes_of_its_own(tmp_path: Path) -> None:
         "void f(void) { static struct lock_class_key busy; hold(&busy); }\n"
     )
     assert "static struct lock_class_key busy;" in draft(tmp_path, text, "f").text
+
+
+def test_a_static_variable_is_the_kernel_s_even_if_no_reference_is_seen(tmp_path: Path) -> None:
+    source = tmp_path / "a.c"
+    source.write_text("int f(void) { static int x; return x++; }\n")
+    unit = TranslationUnit(tmp_path / "a.o", source, tmp_path, ("gcc",), ("-O2", "-c", "-o", "a.o", "a.c"))
+    original = CompiledOriginal(replay(unit, workdir=tmp_path / "w").object)
+    original.__dict__["_static_uses"] = defaultdict(dict)
+    assert original.static_local("f", "x", set()) == "x.0"
+    with pytest.raises(RefusedError, match="static-local-ambiguous"):
+        original.static_local("f", "x", {"g"})

@@ -72,7 +72,9 @@ class CompiledOriginal:
         inlined.  `others` are functions with a static variable of that name as well: theirs are not meant.
         Raises `RefusedError` where nothing tells which symbol is: a wrong one, or a copy, would be another state.
         """
-        everywhere, own = self._used(name, self._static_uses), self._used(name, (function,))
+        # Not every reference is seen as one to the variable: its symbol alone says that it is there.
+        everywhere = self._used(name, self._static_uses) | self._numbered.get(name, set())
+        own = self._used(name, (function,))
         if not everywhere:
             return None
         left = own if len(own) == 1 else (own or everywhere) - self._used(name, others)
@@ -83,6 +85,15 @@ class CompiledOriginal:
             f"{function}: nothing tells which of the unit's symbols its static variable {name} is",
             hint="give the variables distinct names, or extract the callers of the function",
         )
+
+    @cached_property
+    def _numbered(self) -> dict[str, set[str]]:
+        """Name in the source → the numbered symbols of static variables inside functions."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for symbol in self._kinds:
+            if (numbered := _STATIC.match(symbol)) and self.variable(symbol):
+                found[numbered[1]].add(symbol)
+        return found
 
     def _used(self, name: str, functions: Iterable[str]) -> set[str]:
         """The symbols of static variables called `name` that the code of `functions` refers to."""
