@@ -633,3 +633,18 @@ def test_a_static_variable_is_the_kernel_s_even_if_no_reference_is_seen(tmp_path
     assert original.static_local("f", "x", set()) == "x.0"
     with pytest.raises(RefusedError, match="static-local-ambiguous"):
         original.static_local("f", "x", {"g"})
+
+
+@pytest.mark.parametrize("order", [("f", "g"), ("g", "f")])
+def test_an_empty_variable_does_not_hide_the_one_at_its_place(tmp_path: Path, order: tuple[str, str]) -> None:
+    bodies = {
+        "f": "int f(void) { static int x; static struct empty key; hold(&key); return x++; }\n",
+        "g": "int g(void) { static int x; return x += 2; }\n",
+    }
+    source = tmp_path / "a.c"
+    source.write_text("struct empty {}; void hold(void *);\n" + "".join(bodies[name] for name in order))
+    unit = TranslationUnit(tmp_path / "a.o", source, tmp_path, ("gcc",), ("-O2", "-c", "-o", "a.o", "a.c"))
+    original = CompiledOriginal(replay(unit, workdir=tmp_path / "w").object)
+    found = {name: original.static_local(name, "x", {"f", "g"} - {name}) for name in ("f", "g")}
+    assert all(found[name] in original._static_uses[name]["x"] for name in ("f", "g"))
+    assert found["f"] != found["g"]

@@ -49,6 +49,8 @@ def _is_made(elf: ElfFile, row: int) -> bool:
     table, section = elf.symbols, int(elf.symbols.section[row])
     if section <= 0 or int(table.type[row]) != c.STT_OBJECT or int(table.bind[row]) != c.STB_LOCAL:
         return False
+    if not int(table.size[row]):  # another variable begins there too
+        return False
     if int(elf.sections.type[section]) == c.SHT_NOBITS or not int(elf.sections.flags[section]) & c.SHF_WRITE:
         return False
     return made_for_use(table.names[row], elf.sections.names[section])

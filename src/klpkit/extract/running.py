@@ -108,9 +108,11 @@ class CompiledOriginal:
         references = graph.references
         pairs = zip(references.owner.tolist(), references.target.tolist(), strict=True)
         for owner, target in dict.fromkeys(pairs):
-            symbol = graph.names[target]
-            if (numbered := _STATIC.match(symbol)) and self.variable(symbol):
-                uses[graph.names[owner].split(".")[0]][numbered[1]].add(symbol)
+            # An empty variable, as a lock class mostly is, has the place of the one behind it.
+            also = (self.elf.symbols.names[row] for row in graph.aliases.get(target, ()))
+            for symbol in (graph.names[target], *also):
+                if (numbered := _STATIC.match(symbol)) and self.variable(symbol):
+                    uses[graph.names[owner].split(".")[0]][numbered[1]].add(symbol)
         return uses
 
 
